@@ -1,0 +1,286 @@
+//! The rounds of pre-copy.
+//!
+//! Models what each program sends in a round, in expected numbers of pages per
+//! class of the dirty-page model:
+//!
+//! - Xen sends the pages of the last bitmap but those that were dirtied again
+//!   before the scan reached them (`to_skip`), and reads the bitmap at the end
+//!   of the round; version 4.6 skips none.
+//! - QEMU sends until what is left fits the downtime limit, then reads the
+//!   bitmap; pages that are still left and dirty again count once. Zero pages
+//!   cost a header and the scan. Between two readings at least 50 ms pass
+//!   (`MAX_WAIT` in `ram.c`).
+//! - SimGrid sends whole rounds, waits for each to arrive, and counts in whole
+//!   bytes.
+//!
+//! Leaves out: the cost of reading the bitmap, XBZRLE, multifd, pages that are
+//! freed, QEMU's clearing of the bitmap in chunks of 1 GiB.
+//!
+//! Who would notice: users with hundreds of GiB of memory, where a reading of
+//! the bitmap takes longer than a round.
+
+use sim_core::{SimDuration, SimTime};
+
+use crate::dirty::{DirtyModel, PAGE};
+use crate::migration::stop_rule::{Throttle, qemu_stops, xen40_stops, xen46_stops};
+use crate::migration::{PAGE_HEADER, ZERO_PAGE};
+use crate::network::Goal;
+use crate::record::Measure;
+use crate::scenario::{Qemu, StopRule, Vm};
+use crate::units::ByteRate;
+
+/// QEMU sends at least this long between two readings of the dirty bitmap.
+const QEMU_MAX_WAIT: SimDuration = SimDuration::from_millis(50);
+
+/// Pre-copy under way.
+#[derive(Debug)]
+pub struct PreCopy {
+    rule: StopRule,
+    model: DirtyModel,
+    /// Pages of the guest.
+    pages: f64,
+    zero: f64,
+    zero_scan: ByteRate,
+    /// Scale of the guest's writes.
+    speed: f64,
+    throttle: Option<Throttle>,
+    /// Rounds begun.
+    round: u32,
+    round_start: SimTime,
+    /// Since when the bitmap that is being filled collects.
+    clean_since: SimTime,
+    /// Pages this round was to send, and of those skipped and sent.
+    dirty: f64,
+    skipped: f64,
+    sent: f64,
+    bytes: f64,
+    total_sent: f64,
+    total_skipped: f64,
+    total_bytes: f64,
+    /// Bytes on the wire that QEMU has not sent yet at the last reading.
+    remaining: f64,
+}
+
+/// What the migration sees of its connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// Current rate, payload bytes a second.
+    pub rate: f64,
+    /// Payload that waits to be sent.
+    pub left: f64,
+}
+
+/// What comes after a round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// Send these bytes.
+    Send(f64, Goal),
+    /// Stop the guest.
+    Suspend,
+}
+
+impl PreCopy {
+    /// Pre-copy of a guest whose writes are scaled by `speed`.
+    pub fn new(rule: &StopRule, model: DirtyModel, vm: &Vm, zero_scan: ByteRate, speed: f64) -> Self {
+        let elides = matches!(rule, StopRule::Qemu(_));
+        Self {
+            rule: rule.clone(),
+            model,
+            pages: vm.memory.as_f64() / PAGE as f64,
+            zero: if elides { vm.zero } else { 0.0 },
+            zero_scan,
+            speed,
+            throttle: None,
+            round: 0,
+            round_start: SimTime::ZERO,
+            clean_since: SimTime::ZERO,
+            dirty: 0.0,
+            skipped: 0.0,
+            sent: 0.0,
+            bytes: 0.0,
+            total_sent: 0.0,
+            total_skipped: 0.0,
+            total_bytes: 0.0,
+            remaining: 0.0,
+        }
+    }
+
+    /// All of memory.
+    pub fn first_round(&mut self, now: SimTime, sight: Sight) -> (f64, Goal) {
+        self.clean_since = now;
+        if let StopRule::Qemu(Qemu { auto_converge: Some(parameters), .. }) = self.rule {
+            self.throttle = Some(Throttle::new(parameters, now));
+        }
+        let skip = match self.rule {
+            StopRule::Xen40 => self.skip(now, self.pages, sight.rate, None),
+            _ => 0.0,
+        };
+        self.begin_round(now, self.pages, skip, self.zero)
+    }
+
+    /// The round was sent and its end was waited for.
+    pub fn next_round(&mut self, now: SimTime, sight: Sight) -> Step {
+        match self.rule {
+            StopRule::Xen40 => {
+                if xen40_stops(self.round, self.sent, self.skipped, self.total_sent, self.pages) {
+                    return Step::Suspend;
+                }
+                let (dirty, per_class) = self.read_bitmap(now);
+                let skip = self.skip(now, dirty, sight.rate, Some(&per_class));
+                self.send(now, dirty, skip)
+            }
+            StopRule::Xen46 => {
+                if xen46_stops(self.round, self.dirty) {
+                    return Step::Suspend;
+                }
+                let (dirty, _) = self.read_bitmap(now);
+                if dirty == 0.0 { Step::Suspend } else { self.send(now, dirty, 0.0) }
+            }
+            StopRule::Simgrid { max_downtime } => self.simgrid_round(now, max_downtime),
+            StopRule::Qemu(ref qemu) => {
+                let limit = qemu.downtime_limit;
+                self.qemu_round(now, sight, limit)
+            }
+        }
+    }
+
+    /// Bytes to send while the guest is stopped.
+    pub fn last_round(&mut self, now: SimTime, suspend_pages: f64) -> f64 {
+        self.round += 1;
+        if matches!(self.rule, StopRule::Simgrid { .. }) {
+            self.total_sent += self.remaining / PAGE as f64;
+            return self.remaining;
+        }
+        let (dirty, _) = self.read_bitmap(now);
+        let pages = (dirty + suspend_pages).min(self.pages);
+        let new = self.merge(pages, self.remaining / (PAGE as f64 + PAGE_HEADER));
+        self.total_sent += new;
+        new * (PAGE as f64 + PAGE_HEADER)
+    }
+
+    /// When the round that was sent at `now`, and will have arrived at
+    /// `arrival`, is over.
+    pub fn round_ready(&self, now: SimTime, arrival: SimTime) -> SimTime {
+        match self.rule {
+            StopRule::Simgrid { .. } => arrival,
+            // One thread scans and sends; while it waits for the network it scans on.
+            StopRule::Qemu(_) if self.round == 1 => {
+                let scanned = self.pages * self.zero * PAGE as f64 / self.zero_scan.as_f64();
+                now.max(self.round_start + SimDuration::from_secs_f64(scanned))
+            }
+            _ => now,
+        }
+    }
+
+    /// Counts for the record.
+    pub fn report(&self, add: &mut impl FnMut(Measure, f64)) {
+        add(Measure::Rounds, f64::from(self.round));
+        add(Measure::PagesSent, self.total_sent.round());
+        add(Measure::PagesSkipped, self.total_skipped.round());
+        if let Some(throttle) = &self.throttle {
+            add(Measure::Throttle, f64::from(throttle.percent()));
+        }
+    }
+
+    fn begin_round(&mut self, now: SimTime, dirty: f64, skip: f64, zero: f64) -> (f64, Goal) {
+        self.round += 1;
+        self.round_start = now;
+        self.dirty = dirty;
+        self.skipped = skip;
+        self.sent = dirty - skip;
+        let bytes = match self.rule {
+            StopRule::Simgrid { .. } => (dirty * PAGE as f64).floor(),
+            _ => self.sent * (zero * ZERO_PAGE + (1.0 - zero) * (PAGE as f64 + PAGE_HEADER)),
+        };
+        self.bytes = bytes;
+        self.total_sent += self.sent;
+        self.total_skipped += skip;
+        self.total_bytes += bytes;
+        (bytes, self.goal())
+    }
+
+    fn send(&mut self, now: SimTime, dirty: f64, skip: f64) -> Step {
+        let (bytes, goal) = self.begin_round(now, dirty, skip, 0.0);
+        Step::Send(bytes, goal)
+    }
+
+    fn goal(&self) -> Goal {
+        match &self.rule {
+            StopRule::Qemu(qemu) => {
+                Goal::Lead { left: qemu.downtime_limit, at_least: QEMU_MAX_WAIT }
+            }
+            _ => Goal::Drained,
+        }
+    }
+
+    fn guest_speed(&self) -> f64 {
+        let taken = self.throttle.map_or(0, |throttle| throttle.percent());
+        self.speed * f64::from(100 - taken) / 100.0
+    }
+
+    /// Dirty pages since the last reading, all and per class, and starts anew.
+    fn read_bitmap(&mut self, now: SimTime) -> (f64, Vec<f64>) {
+        let speed = self.guest_speed();
+        let since = self.clean_since;
+        let per_class: Vec<f64> = (0..self.model.classes())
+            .map(|class| self.model.dirtied(class, since, now, speed))
+            .collect();
+        self.clean_since = now;
+        (per_class.iter().sum(), per_class)
+    }
+
+    /// Pages of `dirty` that are dirtied again before the scan reaches them
+    /// when the round is sent at about `rate`. `per_class` is `None` for all of
+    /// memory.
+    fn skip(&self, now: SimTime, dirty: f64, rate: f64, per_class: Option<&[f64]>) -> f64 {
+        if rate <= 0.0 {
+            return 0.0;
+        }
+        let speed = self.guest_speed();
+        let skipped_in = |span: f64| -> f64 {
+            let end = now + SimDuration::from_secs_f64(span);
+            (0..self.model.classes())
+                .map(|class| {
+                    let pages = per_class.map_or(self.model.pages_of(class), |per| per[class]);
+                    pages * self.model.dirtied_during_scan(class, now, end, speed)
+                })
+                .sum()
+        };
+        // The fewer pages are sent, the shorter the scan: two steps suffice.
+        let span = |pages: f64| pages * (PAGE as f64 + PAGE_HEADER) / rate;
+        let first = skipped_in(span(dirty));
+        skipped_in(span(dirty - first)).min(dirty)
+    }
+
+    fn qemu_round(&mut self, now: SimTime, sight: Sight, limit: SimDuration) -> Step {
+        let unit = PAGE as f64 + PAGE_HEADER;
+        let (new, _) = self.read_bitmap(now);
+        if let Some(throttle) = &mut self.throttle {
+            throttle.on_sync(now, new * PAGE as f64, self.total_bytes - sight.left);
+        }
+        let waiting = sight.left / unit;
+        let pending = self.merge(new, waiting);
+        // What waits is in the connection already; only the rest is added.
+        let added = pending - waiting;
+        if qemu_stops(pending * unit, sight.rate, limit) {
+            // The last round sends what is added; nothing is dirtied any more.
+            self.remaining = added * unit;
+            return Step::Suspend;
+        }
+        self.send(now, added, 0.0)
+    }
+
+    /// Pages that are in one of two sets of these sizes, spread at random.
+    fn merge(&self, a: f64, b: f64) -> f64 {
+        a + b - a * b / self.pages
+    }
+
+    fn simgrid_round(&mut self, now: SimTime, max_downtime: SimDuration) -> Step {
+        let span = (now - self.round_start).as_secs_f64();
+        let bandwidth = self.bytes / span;
+        let threshold = (bandwidth * max_downtime.as_secs_f64()).floor();
+        let (dirty, _) = self.read_bitmap(now);
+        self.remaining = (dirty * PAGE as f64).floor();
+        if threshold < self.remaining { self.send(now, dirty, 0.0) } else { Step::Suspend }
+    }
+}

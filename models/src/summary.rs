@@ -1,0 +1,98 @@
+//! Replications of one case brought together: mean, t interval, quantiles.
+
+use crate::record::{MEASURES, Measure, Params, Row};
+use sim_core::stats::{Interval, Tally, quantile};
+
+/// One measure over the replications of one case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate {
+    /// Replications that have the measure.
+    pub count: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Student t interval of the mean; `None` with fewer than two replications.
+    pub interval: Option<Interval>,
+    /// Smallest value.
+    pub min: f64,
+    /// Median.
+    pub median: f64,
+    /// Largest value.
+    pub max: f64,
+}
+
+/// All replications of one case.
+#[derive(Clone, Debug)]
+pub struct CaseSummary {
+    /// Scenario name.
+    pub scenario: String,
+    /// Point of the sweep.
+    pub case: String,
+    /// Parameters of its first replication.
+    pub params: Params,
+    /// Replications in all.
+    pub replications: usize,
+    /// The first error, and how many replications ended in one.
+    pub errors: Option<(String, usize)>,
+    estimates: Vec<Option<Estimate>>,
+}
+
+impl CaseSummary {
+    /// The estimate of a measure, or `None` where no replication has it.
+    pub fn get(&self, measure: Measure) -> Option<&Estimate> {
+        self.estimates[measure as usize].as_ref()
+    }
+
+    /// The label of a sweep axis at this case.
+    pub fn axis(&self, name: &str) -> Option<&str> {
+        crate::record::axis(&self.case, name)
+    }
+}
+
+/// Brings the rows of each case together, in the order in which the cases
+/// first appear. `confidence` is the level of the intervals, for example 0.95.
+pub fn summarise(rows: &[Row], confidence: f64) -> Vec<CaseSummary> {
+    let mut groups: Vec<(&str, &str, Vec<&Row>)> = Vec::new();
+    let mut index = std::collections::BTreeMap::new();
+    for row in rows {
+        let key = (row.scenario.as_str(), row.case.as_str());
+        let at = *index.entry(key).or_insert_with(|| {
+            groups.push((key.0, key.1, Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].2.push(row);
+    }
+    groups.into_iter().map(|(_, _, rows)| summarise_case(&rows, confidence)).collect()
+}
+
+fn summarise_case(rows: &[&Row], confidence: f64) -> CaseSummary {
+    let first = rows[0];
+    let failed: Vec<&String> = rows.iter().filter_map(|row| row.error.as_ref()).collect();
+    CaseSummary {
+        scenario: first.scenario.clone(),
+        case: first.case.clone(),
+        params: first.params.clone(),
+        replications: rows.len(),
+        errors: failed.first().map(|&error| (error.clone(), failed.len())),
+        estimates: MEASURES
+            .iter()
+            .map(|info| {
+                let values = rows.iter().filter_map(|row| row.values.get(info.measure));
+                estimate(values.collect(), confidence)
+            })
+            .collect(),
+    }
+}
+
+fn estimate(mut values: Vec<f64>, confidence: f64) -> Option<Estimate> {
+    let mut tally = Tally::default();
+    values.iter().for_each(|&value| tally.add(value));
+    values.sort_by(f64::total_cmp);
+    Some(Estimate {
+        count: tally.count(),
+        mean: tally.mean()?,
+        interval: tally.interval(confidence),
+        min: *values.first()?,
+        median: quantile(&values, 0.5),
+        max: *values.last()?,
+    })
+}
