@@ -31,9 +31,16 @@ pub(crate) fn in_order<T: Send>(
     let worker = |sender: mpsc::Sender<(u64, T)>| {
         loop {
             let piece = next.fetch_add(1, Ordering::Relaxed);
-            let open = piece < count && gate.pass(piece);
-            // A closed channel: the caller has failed and wants nothing more.
-            if !open || stop.load(Ordering::Relaxed) || sender.send((piece, work(piece))).is_err() {
+            if piece >= count || !gate.pass(piece) {
+                return;
+            }
+            if stop.load(Ordering::Relaxed) {
+                // This piece will never come, so nobody must wait for the gate to move.
+                gate.open();
+                return;
+            }
+            if sender.send((piece, work(piece))).is_err() {
+                // The caller has failed and wants nothing more.
                 return;
             }
         }
@@ -92,16 +99,20 @@ impl Gate {
         *limit.unwrap_or_else(PoisonError::into_inner) != u64::MAX
     }
 
+    /// So many pieces are taken.
     fn advance(&self, taken: u64) {
         self.set(taken + self.ahead);
     }
 
+    /// Nothing more is wanted: whoever waits may go home.
     fn open(&self) {
         self.set(u64::MAX);
     }
 
-    fn set(&self, limit: u64) {
-        *self.limit.lock().unwrap_or_else(PoisonError::into_inner) = limit;
+    /// Once open, it stays open.
+    fn set(&self, new: u64) {
+        let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+        *limit = new.max(*limit);
         self.moved.notify_all();
     }
 }
@@ -166,18 +177,28 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_keeps_an_unbroken_beginning() {
-        let stop = AtomicBool::new(false);
-        let mut results = Vec::new();
-        let take = |piece| {
-            results.push(piece);
-            if piece == 99 {
-                stop.store(true, Ordering::Relaxed);
-            }
-            Ok(())
-        };
-        let taken = in_order(1_000_000, 3, &stop, |piece| piece, take).unwrap();
-        assert!((100..1_000_000).contains(&taken), "{taken}");
-        assert_eq!(results, (0..taken).collect::<Vec<_>>());
+    fn a_stop_keeps_an_unbroken_beginning_and_leaves_nobody_waiting() {
+        // The moment at which the stop comes is a matter of luck: try many.
+        for moment in 0..300 {
+            let stop = AtomicBool::new(false);
+            let mut results = Vec::new();
+            let work = |piece: u64| {
+                // One slow piece makes the others run up against the gate.
+                if piece.is_multiple_of(150) {
+                    thread::sleep(Duration::from_micros(200));
+                }
+                piece
+            };
+            let take = |piece| {
+                results.push(piece);
+                if piece == moment {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                Ok(())
+            };
+            let taken = in_order(1_000_000, 3, &stop, work, take).unwrap();
+            assert!((moment + 1..1_000_000).contains(&taken), "{taken}");
+            assert_eq!(results, (0..taken).collect::<Vec<_>>());
+        }
     }
 }

@@ -272,7 +272,7 @@ fn share(shown: Option<Shown>) -> String {
         None => String::new(),
         Some(1.0) => "yes".to_owned(),
         Some(0.0) => "no".to_owned(),
-        Some(share) => format!("in {} %", number(100.0 * share)),
+        Some(share) => format!("in {} %", number((1000.0 * share).round() / 10.0)),
     }
 }
 

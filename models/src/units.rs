@@ -321,9 +321,9 @@ impl Kind {
         let number = shorten(number);
         match self.format {
             "duration" => format!("\"{number}ms\" or \"{number}s\"?"),
-            "size" => format!("\"{number} MB\" or \"{number} MiB\"?"),
-            "bit-rate" => format!("\"{number} Mbit/s\"?"),
-            _ => format!("\"{number} MB/s\" or \"{number} MiB/s\"?"),
+            "size" => format!("\"{number} B\" or \"{number} MiB\"?"),
+            "bit-rate" => format!("\"{number} bit/s\" or \"{number} Mbit/s\"?"),
+            _ => format!("\"{number} B/s\" or \"{number} MB/s\"?"),
         }
     }
 
@@ -365,7 +365,7 @@ impl Kind {
     /// Writes a value so that [`Kind::read`] gives it back: a whole number of
     /// the largest unit that allows one.
     fn print(&self, value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = |unit: &&(&str, u64)| value != 0 && value % unit.1 == 0;
+        let fits = |unit: &&(&str, u64)| value != 0 && value.is_multiple_of(unit.1);
         let (name, scale) = self.units.iter().rev().find(fits).unwrap_or(&self.units[0]);
         f.pad(&format!("{} {name}", value / scale))
     }
@@ -613,7 +613,7 @@ mod tests {
         );
         assert_eq!(
             fault::<Bytes>("0"),
-            "\"0\" has no unit; \"0 MB\" or \"0 MiB\"?"
+            "\"0\" has no unit; \"0 B\" or \"0 MiB\"?"
         );
     }
 

@@ -16,32 +16,146 @@ const EVERYTHING: &str = include_str!("../src/scenario/everything.toml");
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const HEADERS: [&str; 26] = [
-    "[site.a]", "[site.b]", "[link.l]", "[link]", "[[link]]", "[host.a]", "[host.b]", "[vm.v]",
-    "[vm.v.dirty.trace]", "[vm.v.dirty]", "[transport.t]", "[tunnel.t]", "[tunnel.t.detection]",
-    "[traffic.f]", "[action.m]", "[action.m.migrate]", "[action.m.after.weibull]", "[gateway.g]",
-    "[sweep.x]", "[sweep.y]", "[sweep]", "[[expect]]", "[expect]", "[replications]", "[a.b.c.d.e]",
+    "[site.a]",
+    "[site.b]",
+    "[link.l]",
+    "[link]",
+    "[[link]]",
+    "[host.a]",
+    "[host.b]",
+    "[vm.v]",
+    "[vm.v.dirty.trace]",
+    "[vm.v.dirty]",
+    "[transport.t]",
+    "[tunnel.t]",
+    "[tunnel.t.detection]",
+    "[traffic.f]",
+    "[action.m]",
+    "[action.m.migrate]",
+    "[action.m.after.weibull]",
+    "[gateway.g]",
+    "[sweep.x]",
+    "[sweep.y]",
+    "[sweep]",
+    "[[expect]]",
+    "[expect]",
+    "[replications]",
+    "[a.b.c.d.e]",
     "[sweep.x.link.l]",
 ];
 
 const KEYS: [&str; 52] = [
-    "name", "seed", "until", "series", "between", "rtt", "delay", "rate", "loss", "queue", "mtu",
-    "framing", "site", "host", "memory", "disk", "zero", "compressed", "dirty", "constant",
-    "working_set", "hot", "trace.file", "file", "congestion", "hystart", "min_rto", "max_rto",
-    "mode", "cipher", "integrity", "ike", "client", "gateways", "from", "to", "transport",
-    "tunnel", "at", "after", "migrate", "vm", "method", "stop_rule", "quantity.value", "equals",
-    "label", "\"link.l.rtt\"", "link.l.rtt", "vm.v.memory", "\"tunnel.t.gateways.0\"", "action.m",
+    "name",
+    "seed",
+    "until",
+    "series",
+    "between",
+    "rtt",
+    "delay",
+    "rate",
+    "loss",
+    "queue",
+    "mtu",
+    "framing",
+    "site",
+    "host",
+    "memory",
+    "disk",
+    "zero",
+    "compressed",
+    "dirty",
+    "constant",
+    "working_set",
+    "hot",
+    "trace.file",
+    "file",
+    "congestion",
+    "hystart",
+    "min_rto",
+    "max_rto",
+    "mode",
+    "cipher",
+    "integrity",
+    "ike",
+    "client",
+    "gateways",
+    "from",
+    "to",
+    "transport",
+    "tunnel",
+    "at",
+    "after",
+    "migrate",
+    "vm",
+    "method",
+    "stop_rule",
+    "quantity.value",
+    "equals",
+    "label",
+    "\"link.l.rtt\"",
+    "link.l.rtt",
+    "vm.v.memory",
+    "\"tunnel.t.gateways.0\"",
+    "action.m",
 ];
 
 const VALUES: [&str; 57] = [
-    "\"a\"", "\"b\"", "\"v\"", "\"t\"", "\"g\"", "\"l\"", "\"\"", "\"-\"", "0", "1", "-1",
-    "9223372036854775807", "-9223372036854775808", "99999999999999999999", "0xffffffff", "1_000",
-    "0.5", "1e308", "1e999", "-0.0", "nan", "inf", "-inf", "true", "false", "1979-05-27T07:32:00Z",
-    "07:32", "\"20ms\"", "\"1 GiB\"", "\"0 B\"", "\"1 Gbit/s\"", "\"100 MB/s\"",
-    "\"18446744073709551615 B\"", "\"16 TiB\"", "\"213503d\"", "\"1.0000000001 ns\"",
-    "\"100 Mbps\"", "\"pre-copy\"", "\"fluid\"", "\"aes128-gcm\"", "\"xen-4.6\"",
-    "[\"a\", \"b\"]", "[\"a\", \"a\"]", "[]", "[1, 2]", "[\"1ms\", \"2ms\", \"-\"]", "[[[[]]]]",
-    "{}", "{ a = 1 }", "{ qemu = {} }", "{ constant = { rate = \"1 MB/s\" } }", "{ x.y = 1, }",
-    "{ trace = { file = \"t.csv\" } }", "{ gateway = \"g\" }", "\"\"\"\n\"\"\"", "'\u{9b}31m'",
+    "\"a\"",
+    "\"b\"",
+    "\"v\"",
+    "\"t\"",
+    "\"g\"",
+    "\"l\"",
+    "\"\"",
+    "\"-\"",
+    "0",
+    "1",
+    "-1",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "99999999999999999999",
+    "0xffffffff",
+    "1_000",
+    "0.5",
+    "1e308",
+    "1e999",
+    "-0.0",
+    "nan",
+    "inf",
+    "-inf",
+    "true",
+    "false",
+    "1979-05-27T07:32:00Z",
+    "07:32",
+    "\"20ms\"",
+    "\"1 GiB\"",
+    "\"0 B\"",
+    "\"1 Gbit/s\"",
+    "\"100 MB/s\"",
+    "\"18446744073709551615 B\"",
+    "\"16 TiB\"",
+    "\"213503d\"",
+    "\"1.0000000001 ns\"",
+    "\"100 Mbps\"",
+    "\"pre-copy\"",
+    "\"fluid\"",
+    "\"aes128-gcm\"",
+    "\"xen-4.6\"",
+    "[\"a\", \"b\"]",
+    "[\"a\", \"a\"]",
+    "[]",
+    "[1, 2]",
+    "[\"1ms\", \"2ms\", \"-\"]",
+    "[[[[]]]]",
+    "{}",
+    "{ a = 1 }",
+    "{ qemu = {} }",
+    "{ constant = { rate = \"1 MB/s\" } }",
+    "{ x.y = 1, }",
+    "{ trace = { file = \"t.csv\" } }",
+    "{ gateway = \"g\" }",
+    "\"\"\"\n\"\"\"",
+    "'\u{9b}31m'",
     "\"\\u0000\\u202e\"",
 ];
 
@@ -126,7 +240,10 @@ fn seeds() -> Vec<String> {
         for path in paths {
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "toml") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "toml")
+            {
                 seeds.extend(fs::read_to_string(path));
             }
         }
@@ -135,8 +252,11 @@ fn seeds() -> Vec<String> {
 }
 
 fn changed() -> impl Strategy<Value = String> {
-    (select(seeds()), prop::collection::vec(change(), 0..12))
-        .prop_map(|(text, changes)| changes.iter().fold(text, |text, change| apply(&text, change)))
+    (select(seeds()), prop::collection::vec(change(), 0..12)).prop_map(|(text, changes)| {
+        changes
+            .iter()
+            .fold(text, |text, change| apply(&text, change))
+    })
 }
 
 fn made_up() -> impl Strategy<Value = String> {
@@ -154,18 +274,33 @@ fn repeated() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         select(&HEADERS[..]).prop_map(|header| format!("{header}\n")),
         select(&VALUES[..]).prop_map(|value| format!("{value},")),
-        select(vec!["[", "{a=", "a.", "[a.", "\"", "\\", "\n", "[[a]]\n", "a=1\n", "é", "x=[", "\r\n", "= "])
-            .prop_map(str::to_owned),
+        select(vec![
+            "[", "{a=", "a.", "[a.", "\"", "\\", "\n", "[[a]]\n", "a=1\n", "é", "x=[", "\r\n", "= "
+        ])
+        .prop_map(str::to_owned),
     ];
     (part, 1_usize..20_000, "\\PC{0,10}").prop_map(|(part, times, end)| part.repeat(times) + &end)
 }
 
 fn many_entries() -> impl Strategy<Value = String> {
-    let kind = select(vec!["site", "link", "host", "vm", "gateway", "transport", "tunnel", "traffic", "action", "sweep"]);
-    (kind, 1_usize..3_000, select(&KEYS[..]), select(&VALUES[..])).prop_map(|(kind, count, key, value)| {
-        let entries = (0..count).map(|index| format!("[{kind}.n{index}]\n{key} = {value}\n"));
-        format!("name = \"a\"\nseed = 1\n{}", entries.collect::<String>())
-    })
+    let kind = select(vec![
+        "site",
+        "link",
+        "host",
+        "vm",
+        "gateway",
+        "transport",
+        "tunnel",
+        "traffic",
+        "action",
+        "sweep",
+    ]);
+    (kind, 1_usize..3_000, select(&KEYS[..]), select(&VALUES[..])).prop_map(
+        |(kind, count, key, value)| {
+            let entries = (0..count).map(|index| format!("[{kind}.n{index}]\n{key} = {value}\n"));
+            format!("name = \"a\"\nseed = 1\n{}", entries.collect::<String>())
+        },
+    )
 }
 
 fn document() -> impl Strategy<Value = String> {
@@ -179,7 +314,10 @@ fn document() -> impl Strategy<Value = String> {
     ]
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test is about how long parsing takes")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is about how long parsing takes"
+)]
 fn check(text: &str, trace: &str) -> Result<(), TestCaseError> {
     let start = Instant::now();
     let result = parse(text, &mut |_| Ok(trace.to_owned()));
@@ -188,11 +326,17 @@ fn check(text: &str, trace: &str) -> Result<(), TestCaseError> {
         Err(faults) => {
             prop_assert!(!faults.is_empty());
             for fault in &faults {
-                prop_assert!(fault.span.start <= fault.span.end && fault.span.end <= text.len(), "{fault:?}");
+                prop_assert!(
+                    fault.span.start <= fault.span.end && fault.span.end <= text.len(),
+                    "{fault:?}"
+                );
                 prop_assert!(!fault.message.is_empty());
             }
             let plain = fault::render("fuzz.toml", text, &faults, false);
-            prop_assert!(plain.chars().all(|c| c == '\n' || !c.is_control()), "{plain:?}");
+            prop_assert!(
+                plain.chars().all(|c| c == '\n' || !c.is_control()),
+                "{plain:?}"
+            );
             prop_assert!(plain.contains("error: "));
             fault::render("fuzz.toml", text, &faults, true);
         }
@@ -206,8 +350,16 @@ fn check(text: &str, trace: &str) -> Result<(), TestCaseError> {
 fn config() -> ProptestConfig {
     // The default has read `PROPTEST_CASES`, and is 256 without it.
     let default = ProptestConfig::default();
-    let cases = if default.cases == 256 { 300 } else { default.cases };
-    ProptestConfig { cases, max_shrink_iters: 2_000, ..default }
+    let cases = if default.cases == 256 {
+        300
+    } else {
+        default.cases
+    };
+    ProptestConfig {
+        cases,
+        max_shrink_iters: 2_000,
+        ..default
+    }
 }
 
 proptest! {

@@ -20,21 +20,35 @@ fn load(name: &str) -> Result<String, String> {
 
 #[test]
 fn every_broken_scenario_is_explained() {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let mut files: Vec<PathBuf> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
     files.sort();
     assert!(files.len() >= 45, "only {} files", files.len());
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for path in files {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with("# "), "{name}: the first line says what is wrong");
-        let faults = parse(&text, &mut load).err().unwrap_or_else(|| panic!("{name} has no fault"));
+        assert!(
+            text.starts_with("# "),
+            "{name}: the first line says what is wrong"
+        );
+        let faults = parse(&text, &mut load)
+            .err()
+            .unwrap_or_else(|| panic!("{name} has no fault"));
         let shown = fault::render(&format!("{name}.toml"), &text, &faults, false);
         insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
             insta::assert_snapshot!(name.as_str(), shown);
         });
-        let messages = faults.iter().map(|fault| format!("{}{:?}\n", fault.message, fault.help)).collect();
+        let messages = faults
+            .iter()
+            .map(|fault| format!("{}{:?}\n", fault.message, fault.help))
+            .collect();
         if let Some(other) = seen.insert(messages, name.clone()) {
             panic!("{name} and {other} say the same");
         }

@@ -29,6 +29,8 @@ use crate::record::Measure;
 use crate::scenario::{Qemu, StopRule, Vm};
 use crate::units::ByteRate;
 
+/// Bisections of the number of skipped pages: to a millionth of the round.
+const SKIP_STEPS: u32 = 20;
 /// QEMU sends at least this long between two readings of the dirty bitmap.
 const QEMU_MAX_WAIT: SimDuration = SimDuration::from_millis(50);
 
@@ -233,7 +235,7 @@ impl PreCopy {
     /// when the round is sent at about `rate`. `per_class` is `None` for all of
     /// memory.
     fn skip(&self, now: SimTime, dirty: f64, rate: f64, per_class: Option<&[f64]>) -> f64 {
-        if rate <= 0.0 {
+        if rate <= 0.0 || dirty == 0.0 || self.model.classes() == 0 {
             return 0.0;
         }
         let speed = self.guest_speed();
@@ -246,10 +248,19 @@ impl PreCopy {
                 })
                 .sum()
         };
-        // The fewer pages are sent, the shorter the scan: two steps suffice.
+        // The more is skipped, the shorter the scan, and the less is skipped:
+        // what is skipped lies where the two meet.
         let span = |pages: f64| pages * (PAGE as f64 + PAGE_HEADER) / rate;
-        let first = skipped_in(span(dirty));
-        skipped_in(span(dirty - first)).min(dirty)
+        let (mut low, mut high) = (0.0, dirty);
+        for _ in 0..SKIP_STEPS {
+            let guess = f64::midpoint(low, high);
+            if skipped_in(span(dirty - guess)) > guess {
+                low = guess;
+            } else {
+                high = guess;
+            }
+        }
+        low
     }
 
     fn qemu_round(&mut self, now: SimTime, sight: Sight, limit: SimDuration) -> Step {

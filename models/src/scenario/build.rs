@@ -44,14 +44,26 @@ pub(crate) fn build(
         tunnels: indices(&file.tunnel),
     };
     let islands = islands(file, &names.sites);
-    Builder { file, tree, traces, faults, names: &names, islands }.scenario()
+    Builder {
+        file,
+        tree,
+        traces,
+        faults,
+        names: &names,
+        islands,
+    }
+    .scenario()
 }
 
 /// The entries of one kind and their indices in the scenario.
 type Indices<'a> = BTreeMap<&'a str, usize>;
 
 fn indices<T>(entries: &Named<T>) -> Indices<'_> {
-    entries.keys().zip(0..).map(|(name, index)| (name.as_str(), index)).collect()
+    entries
+        .keys()
+        .zip(0..)
+        .map(|(name, index)| (name.as_str(), index))
+        .collect()
 }
 
 /// The names that entries may refer to.
@@ -72,11 +84,15 @@ fn islands(file: &ScenarioFile, sites: &Indices<'_>) -> Vec<usize> {
     let mut parent: Vec<usize> = (0..sites.len()).collect();
     for link in file.link.values() {
         let [from, to] = link.between.each_ref().map(|name| sites.get(name.as_str()));
-        let (Some(&from), Some(&to)) = (from, to) else { return Vec::new() };
+        let (Some(&from), Some(&to)) = (from, to) else {
+            return Vec::new();
+        };
         let (from, to) = (root(&mut parent, from), root(&mut parent, to));
         parent[from] = to;
     }
-    (0..parent.len()).map(|site| root(&mut parent, site)).collect()
+    (0..parent.len())
+        .map(|site| root(&mut parent, site))
+        .collect()
 }
 
 fn root(parent: &mut [usize], mut site: usize) -> usize {
@@ -103,17 +119,35 @@ impl<'a> Builder<'a, '_, '_> {
         if let Some(series) = file.series {
             self.positive_span(&["series"], series);
         }
-        let links = file.link.iter().map(|(name, link)| self.link(name, link)).collect();
+        let links = file
+            .link
+            .iter()
+            .map(|(name, link)| self.link(name, link))
+            .collect();
         let gateways = file.gateway.iter().map(|(name, gateway)| Gateway {
             name: name.clone(),
-            site: self.site(&gateway.site, &["gateway", name, "site"]).unwrap_or(0),
+            site: self
+                .site(&gateway.site, &["gateway", name, "site"])
+                .unwrap_or(0),
         });
         let gateways = gateways.collect();
         let hosts = file.host.keys().map(|name| self.host(name)).collect();
         let vms = file.vm.iter().map(|(name, vm)| self.vm(name, vm)).collect();
-        let transports = file.transport.iter().map(|(name, t)| self.transport(name, t)).collect();
-        let tunnels = file.tunnel.iter().map(|(name, tunnel)| self.tunnel(name, tunnel)).collect();
-        let traffic = file.traffic.iter().map(|(name, flow)| self.traffic(name, flow)).collect();
+        let transports = file
+            .transport
+            .iter()
+            .map(|(name, t)| self.transport(name, t))
+            .collect();
+        let tunnels = file
+            .tunnel
+            .iter()
+            .map(|(name, tunnel)| self.tunnel(name, tunnel))
+            .collect();
+        let traffic = file
+            .traffic
+            .iter()
+            .map(|(name, flow)| self.traffic(name, flow))
+            .collect();
         let mut moved = BTreeMap::new();
         let actions = file
             .action
@@ -140,7 +174,8 @@ impl<'a> Builder<'a, '_, '_> {
     }
 
     fn fault(&mut self, path: &[&str], message: impl Into<String>, help: &str) {
-        self.faults.push(Fault::new(self.span(path), message, "").help(help));
+        self.faults
+            .push(Fault::new(self.span(path), message, "").help(help));
     }
 
     fn positive(&mut self, path: &[&str], value: u64, why: &str) {
@@ -150,7 +185,11 @@ impl<'a> Builder<'a, '_, '_> {
     }
 
     fn positive_span(&mut self, path: &[&str], span: Span) {
-        self.positive(path, span.get().as_nanos(), "give a duration such as \"10s\"");
+        self.positive(
+            path,
+            span.get().as_nanos(),
+            "give a duration such as \"10s\"",
+        );
     }
 
     /// The index of a name, or a fault where it stands.
@@ -163,9 +202,12 @@ impl<'a> Builder<'a, '_, '_> {
     ) -> Option<usize> {
         let index = known.get(name).copied();
         if index.is_none() {
-            let help = self.faults.did_you_mean(name, known.keys().copied(), &format!("{kind}s"));
+            let help = self
+                .faults
+                .did_you_mean(name, known.keys().copied(), &format!("{kind}s"));
             let message = format!("there is no {kind} `{}`", quote(name));
-            self.faults.push(Fault::new(self.span(path), message, "").help(help));
+            self.faults
+                .push(Fault::new(self.span(path), message, "").help(help));
         }
         index
     }
@@ -175,7 +217,8 @@ impl<'a> Builder<'a, '_, '_> {
     }
 
     fn refer_transport(&mut self, name: &str, path: &[&str]) -> usize {
-        self.refer("transport", &self.names.transports, name, path).unwrap_or(0)
+        self.refer("transport", &self.names.transports, name, path)
+            .unwrap_or(0)
     }
 
     fn refer_tunnel(&mut self, name: Option<&str>, path: &[&str]) -> Option<usize> {
@@ -190,16 +233,30 @@ impl<'a> Builder<'a, '_, '_> {
         self.refer("gateway", &self.names.gateways, name, path)
     }
 
+    /// Whether links lead from one site to another; doubt counts as yes.
+    fn joined(&self, from: Option<usize>, to: Option<usize>) -> bool {
+        let island = |site: Option<usize>| self.islands.get(site?);
+        island(from)
+            .zip(island(to))
+            .is_none_or(|(from, to)| from == to)
+    }
+
     /// Reports at `path` if no route joins two sites.
     fn route(&mut self, from: Option<usize>, to: Option<usize>, path: &[&str]) {
-        let island = |site: Option<usize>| self.islands.get(site?).copied();
-        let (Some(a), Some(b)) = (island(from), island(to)) else { return };
-        if a != b {
+        if !self.joined(from, to) {
             let name = |site: Option<usize>| {
-                self.file.site.keys().nth(site.unwrap_or(0)).cloned().unwrap_or_default()
+                self.file
+                    .site
+                    .keys()
+                    .nth(site.unwrap_or(0))
+                    .cloned()
+                    .unwrap_or_default()
             };
-            let message =
-                format!("no links lead from site `{}` to site `{}`", name(from), name(to));
+            let message = format!(
+                "no links lead from site `{}` to site `{}`",
+                name(from),
+                name(to)
+            );
             self.fault(
                 path,
                 message,
@@ -212,8 +269,10 @@ impl<'a> Builder<'a, '_, '_> {
         let at = |key| ["link", name, key];
         let [first, second] = &link.between;
         let sites = [
-            self.site(first, &["link", name, "between", "0"]).unwrap_or(0),
-            self.site(second, &["link", name, "between", "1"]).unwrap_or(0),
+            self.site(first, &["link", name, "between", "0"])
+                .unwrap_or(0),
+            self.site(second, &["link", name, "between", "1"])
+                .unwrap_or(0),
         ];
         if first == second {
             let message = format!("`link.{name}` joins `{}` with itself", quote(first));
@@ -247,7 +306,11 @@ impl<'a> Builder<'a, '_, '_> {
         );
         if !(576..=65535).contains(&link.mtu.get()) {
             let message = format!("`link.{name}.mtu` is {}", link.mtu);
-            self.fault(&at("mtu"), message, "an MTU is 576 B to 65535 B, on Ethernet 1500 B");
+            self.fault(
+                &at("mtu"),
+                message,
+                "an MTU is 576 B to 65535 B, on Ethernet 1500 B",
+            );
         }
         let fluid = |transport: &TransportFile| transport.congestion == CongestionFile::Fluid;
         if !self.file.transport.values().all(fluid) {
@@ -272,7 +335,11 @@ impl<'a> Builder<'a, '_, '_> {
     fn host(&mut self, name: &str) -> Host {
         let host = &self.file.host[name];
         let path = ["host", name, "zero_scan"];
-        self.positive(&path, host.zero_scan.bytes_per_second(), "give the rate of reading memory");
+        self.positive(
+            &path,
+            host.zero_scan.bytes_per_second(),
+            "give the rate of reading memory",
+        );
         Host {
             name: name.to_owned(),
             site: self.site(&host.site, &["host", name, "site"]).unwrap_or(0),
@@ -285,16 +352,24 @@ impl<'a> Builder<'a, '_, '_> {
     }
 
     fn vm(&mut self, name: &str, vm: &VmFile) -> Vm {
-        let host = self.refer_host(&vm.host, &["vm", name, "host"]).unwrap_or(0);
+        let host = self
+            .refer_host(&vm.host, &["vm", name, "host"])
+            .unwrap_or(0);
         let memory = vm.memory.get();
         let at = ["vm", name, "memory"];
         if !(SMALLEST_MEMORY..=LARGEST_MEMORY).contains(&memory) {
             let message = format!("`vm.{name}.memory` is {}", vm.memory);
             self.fault(&at, message, "the memory of a VM is 1 MiB to 16 TiB");
         } else if !memory.is_multiple_of(PAGE) {
-            let help =
-                format!("the next size is \"{}\"", Bytes::new(memory.next_multiple_of(PAGE)));
-            self.fault(&at, format!("`vm.{name}.memory` is no multiple of 4 KiB"), &help);
+            let help = format!(
+                "the next size is \"{}\"",
+                Bytes::new(memory.next_multiple_of(PAGE))
+            );
+            self.fault(
+                &at,
+                format!("`vm.{name}.memory` is no multiple of 4 KiB"),
+                &help,
+            );
         }
         Vm {
             name: name.to_owned(),
@@ -318,7 +393,11 @@ impl<'a> Builder<'a, '_, '_> {
         let memory = file.memory;
         match &file.dirty {
             None => Dirty::Idle,
-            Some(DirtyFile::Constant(ConstantFile { rate, working_set, pattern })) => {
+            Some(DirtyFile::Constant(ConstantFile {
+                rate,
+                working_set,
+                pattern,
+            })) => {
                 let working_set = working_set.unwrap_or(memory);
                 self.written(
                     &["vm", vm, "dirty", "constant", "working_set"],
@@ -326,28 +405,18 @@ impl<'a> Builder<'a, '_, '_> {
                     *rate,
                     memory,
                 );
-                Dirty::Constant { rate: *rate, working_set, pattern: *pattern }
-            }
-            Some(DirtyFile::HotCold(HotColdFile { hot, hot_rate, cold_rate, pattern })) => {
-                self.written(&["vm", vm, "dirty", "hot_cold", "hot"], *hot, *hot_rate, memory);
-                let cold = Bytes::new(memory.get().saturating_sub(hot.get()));
-                if *cold_rate > ByteRate::default() && *hot == memory {
-                    let help = "make `hot` smaller, or remove `cold_rate`";
-                    self.fault(
-                        &["vm", vm, "dirty", "hot_cold", "cold_rate"],
-                        "the hot set is all memory, so nothing is cold",
-                        help,
-                    );
-                }
-                Dirty::HotCold {
-                    hot: *hot,
-                    hot_rate: *hot_rate,
-                    cold,
-                    cold_rate: *cold_rate,
+                Dirty::Constant {
+                    rate: *rate,
+                    working_set,
                     pattern: *pattern,
                 }
             }
-            Some(DirtyFile::Zipf(ZipfFile { rate, skew, working_set })) => {
+            Some(DirtyFile::HotCold(hot_cold)) => self.hot_cold(vm, hot_cold, memory),
+            Some(DirtyFile::Zipf(ZipfFile {
+                rate,
+                skew,
+                working_set,
+            })) => {
                 let working_set = working_set.unwrap_or(memory);
                 self.written(
                     &["vm", vm, "dirty", "zipf", "working_set"],
@@ -355,12 +424,36 @@ impl<'a> Builder<'a, '_, '_> {
                     *rate,
                     memory,
                 );
-                Dirty::Zipf { rate: *rate, skew: *skew, working_set }
+                Dirty::Zipf {
+                    rate: *rate,
+                    skew: *skew,
+                    working_set,
+                }
             }
             Some(DirtyFile::Trace(trace)) => {
                 let phases = self.phases(vm, &trace.file, memory);
-                Dirty::Trace { phases, pattern: trace.pattern }
+                Dirty::Trace {
+                    phases,
+                    pattern: trace.pattern,
+                }
             }
+        }
+    }
+
+    fn hot_cold(&mut self, vm: &str, file: &HotColdFile, memory: Bytes) -> Dirty {
+        let at = |key| ["vm", vm, "dirty", "hot_cold", key];
+        self.written(&at("hot"), file.hot, file.hot_rate, memory);
+        if file.cold_rate > ByteRate::default() && file.hot == memory {
+            let message = "the hot set is all memory, so nothing is cold";
+            let help = "make `hot` smaller, or remove `cold_rate`";
+            self.fault(&at("cold_rate"), message, help);
+        }
+        Dirty::HotCold {
+            hot: file.hot,
+            hot_rate: file.hot_rate,
+            cold: Bytes::new(memory.get().saturating_sub(file.hot.get())),
+            cold_rate: file.cold_rate,
+            pattern: file.pattern,
         }
     }
 
@@ -398,7 +491,11 @@ impl<'a> Builder<'a, '_, '_> {
                 continue;
             };
             let message = format!("line {line} of the trace file: the working set is {problem}");
-            self.fault(&path, message, &format!("it is written for another VM than `{vm}`?"));
+            self.fault(
+                &path,
+                message,
+                &format!("it is written for another VM than `{vm}`?"),
+            );
             break;
         }
         phases
@@ -412,14 +509,30 @@ impl<'a> Builder<'a, '_, '_> {
                 file.min_rto, file.max_rto
             );
             // Point at the one that was written.
-            let key = if find(self.tree, &at("min_rto")).is_some() { "min_rto" } else { "max_rto" };
-            self.fault(&at(key), message, "the smallest time-out is at most the largest");
+            let key = if find(self.tree, &at("min_rto")).is_some() {
+                "min_rto"
+            } else {
+                "max_rto"
+            };
+            self.fault(
+                &at(key),
+                message,
+                "the smallest time-out is at most the largest",
+            );
         }
         let why = "nothing could be sent; leave it out for the default";
         self.positive(&at("receive_window"), file.receive_window.get(), why);
         self.positive(&at("send_buffer"), file.send_buffer.get(), why);
-        self.positive(&at("channel_window"), file.channel_window.map_or(1, Bytes::get), why);
-        self.positive(&at("max_rate"), file.max_rate.map_or(1, BitRate::bits_per_second), why);
+        self.positive(
+            &at("channel_window"),
+            file.channel_window.map_or(1, Bytes::get),
+            why,
+        );
+        self.positive(
+            &at("max_rate"),
+            file.max_rate.map_or(1, BitRate::bits_per_second),
+            why,
+        );
         Transport {
             name: name.to_owned(),
             congestion: file.congestion,
@@ -450,7 +563,10 @@ impl<'a> Builder<'a, '_, '_> {
                 "an AEAD cipher needs no integrity algorithm",
                 "",
             )
-            .related(self.span(&at("cipher")), "this cipher protects integrity itself")
+            .related(
+                self.span(&at("cipher")),
+                "this cipher protects integrity itself",
+            )
             .help("remove `integrity`");
             self.faults.push(fault);
         } else if !aead && file.integrity.is_none() {
@@ -487,7 +603,11 @@ impl<'a> Builder<'a, '_, '_> {
             ];
             for (key, _) in given.into_iter().filter(|(_, given)| *given) {
                 let message = format!("`tunnel.{name}` has `{key}` but no `gateways`");
-                self.fault(&at(key), message, &format!("add `gateways`, or remove `{key}`"));
+                self.fault(
+                    &at(key),
+                    message,
+                    &format!("add `gateways`, or remove `{key}`"),
+                );
             }
             return None;
         }
@@ -511,17 +631,28 @@ impl<'a> Builder<'a, '_, '_> {
             let known = self.refer_gateway(gateway, &path);
             if !seen.insert(gateway) {
                 let message = format!("gateway `{}` is in the list twice", quote(gateway));
-                self.fault(&path, message, "a client tries each gateway once a round; remove one");
+                self.fault(
+                    &path,
+                    message,
+                    "a client tries each gateway once a round; remove one",
+                );
             }
             let Some(known) = known else { continue };
             gateways.push(known);
-            let site = self.names.sites.get(self.file.gateway[gateway].site.as_str()).copied();
+            let site = self
+                .names
+                .sites
+                .get(self.file.gateway[gateway].site.as_str())
+                .copied();
             self.route(client, site, &path);
         }
         Some(Vpn {
             client: client.unwrap_or(0),
             gateways,
-            detection: file.detection.as_ref().map(|detection| self.detection(name, detection)),
+            detection: file
+                .detection
+                .as_ref()
+                .map(|detection| self.detection(name, detection)),
             relay: file.relay.as_ref().map(|relay| relay.latency.get()),
         })
     }
@@ -564,13 +695,13 @@ impl<'a> Builder<'a, '_, '_> {
         }
     }
 
-    /// Checks that the far end can be reached through each gateway of a tunnel.
+    /// Checks that the far end can be reached through the gateways of a tunnel:
+    /// from where the client is, since links work both ways and a gateway that
+    /// not even the client reaches is reported at the tunnel.
     fn far_end(&mut self, tunnel: Option<&str>, far: Option<usize>, path: &[&str]) {
-        let Some(tunnel) = tunnel.and_then(|name| self.file.tunnel.get(name)) else { return };
-        for gateway in &tunnel.gateways {
-            let site = self.file.gateway.get(gateway).map(|gateway| gateway.site.as_str());
-            let site = site.and_then(|site| self.names.sites.get(site).copied());
-            self.route(site, far, path);
+        let tunnel = tunnel.and_then(|name| self.file.tunnel.get(name));
+        if let Some(client) = tunnel.and_then(|tunnel| tunnel.client.as_deref()) {
+            self.route(self.names.sites.get(client).copied(), far, path);
         }
     }
 
@@ -579,15 +710,25 @@ impl<'a> Builder<'a, '_, '_> {
         let from = self.site(&file.from, &at("from"));
         let to = self.site(&file.to, &at("to"));
         if file.from == file.to {
-            let message = format!("`traffic.{name}` goes from `{0}` to `{0}`", quote(&file.from));
+            let message = format!(
+                "`traffic.{name}` goes from `{0}` to `{0}`",
+                quote(&file.from)
+            );
             self.fault(&at("to"), message, "name two different sites");
         }
         self.route(from, to, &at("to"));
         self.far_end(file.tunnel.as_deref(), to, &at("tunnel"));
         let stop = file.stop.unwrap_or(self.file.until);
         if file.start >= stop {
-            let end = if file.stop.is_some() { "stops" } else { "ends with the case" };
-            let message = format!("`traffic.{name}` starts at {} but {end} at {stop}", file.start);
+            let end = if file.stop.is_some() {
+                "stops"
+            } else {
+                "ends with the case"
+            };
+            let message = format!(
+                "`traffic.{name}` starts at {} but {end} at {stop}",
+                file.start
+            );
             let key = if file.stop.is_some() { "stop" } else { "start" };
             self.fault(&at(key), message, "let it start before it stops");
         }
@@ -628,13 +769,13 @@ impl<'a> Builder<'a, '_, '_> {
             done = Some(What::Migrate(self.migrate(name, migrate)));
             if let Some(other) = moved.insert(&migrate.vm, name) {
                 let message = format!("VM `{}` is migrated twice", quote(&migrate.vm));
-                let fault = Fault::new(
-                    self.span(&["action", name, "migrate", "vm"]),
-                    message,
-                    "again here",
-                )
-                .related(self.span(&["action", other, "migrate", "vm"]), "first here")
-                .help("one migration per VM and case; use a second VM or a sweep");
+                let mut spans =
+                    [name, other].map(|action| self.span(&["action", action, "migrate", "vm"]));
+                spans.sort_by_key(|span| span.start);
+                let [first, again] = spans;
+                let fault = Fault::new(again, message, "again here")
+                    .related(first, "first here")
+                    .help("one migration per VM and case; use a second VM or a sweep");
                 self.faults.push(fault);
             }
         }
@@ -646,8 +787,12 @@ impl<'a> Builder<'a, '_, '_> {
     }
 
     fn exactly_one(&mut self, action: &str, keys: &[(&str, bool)], purpose: &str) {
-        let list =
-            || keys.iter().map(|(key, _)| format!("`{key}`")).collect::<Vec<_>>().join(" or ");
+        let list = || {
+            keys.iter()
+                .map(|(key, _)| format!("`{key}`"))
+                .collect::<Vec<_>>()
+                .join(" or ")
+        };
         let mut given = keys.iter().filter(|(_, given)| *given).map(|(key, _)| *key);
         match (given.next(), given.next()) {
             (Some(_), None) => {}
@@ -672,7 +817,9 @@ impl<'a> Builder<'a, '_, '_> {
             (None, None) => When::At(SimTime::ZERO),
             (None, Some(DistributionFile::Exponential(file))) => {
                 self.positive_span(&["action", name, "after", "exponential", "mean"], file.mean);
-                When::Exponential { mean: file.mean.get() }
+                When::Exponential {
+                    mean: file.mean.get(),
+                }
             }
             (None, Some(DistributionFile::Uniform(file))) => {
                 if file.low > file.high {
@@ -683,11 +830,17 @@ impl<'a> Builder<'a, '_, '_> {
                         "exchange them",
                     );
                 }
-                When::Uniform { low: file.low.get(), high: file.high.get() }
+                When::Uniform {
+                    low: file.low.get(),
+                    high: file.high.get(),
+                }
             }
             (None, Some(DistributionFile::Weibull(file))) => {
                 self.positive_span(&["action", name, "after", "weibull", "scale"], file.scale);
-                When::Weibull { scale: file.scale.get(), shape: file.shape }
+                When::Weibull {
+                    scale: file.scale.get(),
+                    shape: file.shape,
+                }
             }
         }
     }
@@ -700,7 +853,10 @@ impl<'a> Builder<'a, '_, '_> {
             }
             ElementFile::Link(name) => {
                 let path = ["action", action, verb, "link"];
-                Element::Link(self.refer("link", &self.names.links, name, &path).unwrap_or(0))
+                Element::Link(
+                    self.refer("link", &self.names.links, name, &path)
+                        .unwrap_or(0),
+                )
             }
         }
     }
@@ -717,10 +873,13 @@ impl<'a> Builder<'a, '_, '_> {
             let help = "add `stop_rule`, for example `stop_rule = \"xen-4.6\"` or `stop_rule = { qemu = {} }`";
             self.fault(&at("method"), "pre-copy needs a `stop_rule`", help);
         } else if !pre_copy && file.stop_rule.is_some() {
-            let fault =
-                Fault::new(self.span(&at("stop_rule")), "only pre-copy has a `stop_rule`", "")
-                    .related(self.span(&at("method")), "another method")
-                    .help("remove `stop_rule`");
+            let fault = Fault::new(
+                self.span(&at("stop_rule")),
+                "only pre-copy has a `stop_rule`",
+                "",
+            )
+            .related(self.span(&at("method")), "another method")
+            .help("remove `stop_rule`");
             self.faults.push(fault);
         }
         self.positive_span(&at("time_limit"), file.time_limit);
@@ -730,7 +889,10 @@ impl<'a> Builder<'a, '_, '_> {
             method: file.method,
             transport: self.refer_transport(&file.transport, &at("transport")),
             tunnel: self.refer_tunnel(file.tunnel.as_deref(), &at("tunnel")),
-            stop_rule: file.stop_rule.as_ref().map(|rule| self.stop_rule(action, rule)),
+            stop_rule: file
+                .stop_rule
+                .as_ref()
+                .map(|rule| self.stop_rule(action, rule)),
             time_limit: file.time_limit.get(),
         }
     }
@@ -739,7 +901,9 @@ impl<'a> Builder<'a, '_, '_> {
     fn move_between_hosts(&mut self, action: &str, file: &MigrateFile) {
         let at = |key| ["action", action, "migrate", key];
         let vm = &self.file.vm[&file.vm];
-        let Some(source) = self.file.host.get(&vm.host) else { return };
+        let Some(source) = self.file.host.get(&vm.host) else {
+            return;
+        };
         let target = &self.file.host[&file.to];
         if vm.host == file.to {
             let message = format!("VM `{}` is on host `{}` already", file.vm, file.to);
@@ -758,7 +922,11 @@ impl<'a> Builder<'a, '_, '_> {
         }
         if vm.disk == Bytes::default() {
             let message = format!("VM `{}` has no disk image to move", file.vm);
-            self.fault(&at("method"), message, &format!("add `disk` to `[vm.{}]`", file.vm));
+            self.fault(
+                &at("method"),
+                message,
+                &format!("add `disk` to `[vm.{}]`", file.vm),
+            );
         }
         let rates = [
             (&vm.host, "encrypt", source.encrypt, true),
@@ -808,9 +976,9 @@ impl<'a> Builder<'a, '_, '_> {
                     }),
                 })
             }
-            StopRuleFile::Simgrid(rule) => {
-                StopRule::Simgrid { max_downtime: rule.max_downtime.get() }
-            }
+            StopRuleFile::Simgrid(rule) => StopRule::Simgrid {
+                max_downtime: rule.max_downtime.get(),
+            },
         }
     }
 }

@@ -69,7 +69,9 @@ impl Shape {
     }
 
     fn of(schema: &'static Value) -> Self {
-        let Some(schema) = resolve(schema).as_object() else { return Self::Any };
+        let Some(schema) = resolve(schema).as_object() else {
+            return Self::Any;
+        };
         if let Some(choice) = schema.get("oneOf").and_then(Value::as_array) {
             return Self::Choice(choice);
         }
@@ -84,7 +86,9 @@ impl Shape {
             },
             "string" => {
                 let format = schema.get("format").and_then(Value::as_str);
-                format.and_then(Kind::by_format).map_or(Self::Text, Self::Quantity)
+                format
+                    .and_then(Kind::by_format)
+                    .map_or(Self::Text, Self::Quantity)
             }
             "integer" => Self::Integer(schema),
             "number" => Self::Number(schema),
@@ -131,25 +135,38 @@ impl Shape {
             Self::Named(_) => "a table of named entries".into(),
             Self::Choice(choice) => {
                 let words: Vec<String> = choice.iter().filter_map(word).map(quoted_word).collect();
-                let tables: Vec<String> =
-                    choice.iter().filter_map(tagged).map(|(tag, _)| format!("`{tag}`")).collect();
+                let tables: Vec<String> = choice
+                    .iter()
+                    .filter_map(tagged)
+                    .map(|(tag, _)| format!("`{tag}`"))
+                    .collect();
                 match (words.is_empty(), tables.is_empty()) {
                     (false, true) => format!("one of {}", words.join(", ")),
                     (true, _) => format!("a table with one of the keys {}", tables.join(", ")),
-                    _ => format!("{} or a table with {}", words.join(", "), tables.join(" or ")),
+                    _ => format!(
+                        "{} or a table with {}",
+                        words.join(", "),
+                        tables.join(" or ")
+                    ),
                 }
             }
             Self::Text => "a text".into(),
             Self::Quantity(kind) => kind.wanted(),
             Self::Words(words) => {
-                let words: Vec<String> =
-                    words.iter().filter_map(Value::as_str).map(quoted_word).collect();
+                let words: Vec<String> = words
+                    .iter()
+                    .filter_map(Value::as_str)
+                    .map(quoted_word)
+                    .collect();
                 format!("one of {}", words.join(", "))
             }
             Self::Integer(_) => "a whole number".into(),
             Self::Number(_) => "a number".into(),
             Self::Boolean => "true or false".into(),
-            Self::List(_) => "an array".into(),
+            Self::List(list) => match exact_length(list) {
+                Some(length) => format!("an array of {length} values"),
+                None => "an array".into(),
+            },
             Self::Any => "a value".into(),
         }
     }
@@ -160,11 +177,14 @@ impl Shape {
 fn resolve(mut schema: &'static Value) -> &'static Value {
     loop {
         let inner = if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-            reference.strip_prefix('#').and_then(|pointer| static_pointer(pointer))
+            reference
+                .strip_prefix('#')
+                .and_then(|pointer| static_pointer(pointer))
         } else if let Some(all) = schema.get("allOf").and_then(Value::as_array) {
             all.first()
         } else if let Some(any) = schema.get("anyOf").and_then(Value::as_array) {
-            any.iter().find(|one| one.get("type").and_then(Value::as_str) != Some("null"))
+            any.iter()
+                .find(|one| one.get("type").and_then(Value::as_str) != Some("null"))
         } else {
             None
         };
@@ -193,7 +213,10 @@ fn properties(table: &'static Map<String, Value>) -> Option<&'static Map<String,
 }
 
 fn keys(table: &'static Map<String, Value>) -> Vec<&'static str> {
-    properties(table).into_iter().flat_map(|keys| keys.keys().map(String::as_str)).collect()
+    properties(table)
+        .into_iter()
+        .flat_map(|keys| keys.keys().map(String::as_str))
+        .collect()
 }
 
 fn required(table: &'static Map<String, Value>) -> impl Iterator<Item = &'static str> {
@@ -243,7 +266,9 @@ impl Check<'_> {
             return;
         }
         match (shape, node.get_ref()) {
-            (Shape::Any, _) | (Shape::Text, DeValue::String(_)) | (Shape::Boolean, DeValue::Boolean(_)) => {}
+            (Shape::Any, _)
+            | (Shape::Text, DeValue::String(_))
+            | (Shape::Boolean, DeValue::Boolean(_)) => {}
             (Shape::Table(shape), DeValue::Table(table)) => {
                 self.table(table, shape, node.span(), path);
             }
@@ -252,7 +277,11 @@ impl Check<'_> {
             (Shape::Quantity(kind), DeValue::String(text)) => {
                 if let Err(error) = kind.read(text) {
                     let label = format!("expected {}", kind.noun);
-                    let fault = Fault::new(node.span(), format!("{}: {}", shown(path), error.message), label);
+                    let fault = Fault::new(
+                        node.span(),
+                        format!("{}: {}", shown(path), error.message),
+                        label,
+                    );
                     self.faults.push(fault.help(error.help));
                 }
             }
@@ -270,7 +299,12 @@ impl Check<'_> {
                 let value = i128::from_str_radix(number.as_str(), number.radix());
                 // TOML integers have 64 bits; what serde would refuse is out of range here.
                 let value = value.ok().filter(|value| i64::try_from(*value).is_ok());
-                self.number(node.span(), value.map_or(f64::INFINITY, |v| v as f64), limits, path);
+                self.number(
+                    node.span(),
+                    value.map_or(f64::INFINITY, |v| v as f64),
+                    limits,
+                    path,
+                );
             }
             (Shape::Number(limits), DeValue::Float(number)) => {
                 let value = number.as_str().parse().unwrap_or(f64::NAN);
@@ -310,13 +344,28 @@ impl Check<'_> {
                 continue;
             }
             // A misspelt key has been reported, and is what is missing here.
-            if unknown.iter().any(|word| self.faults.suggest(word, [key]).is_some()) {
+            if unknown
+                .iter()
+                .any(|word| self.faults.suggest(word, [key]).is_some())
+            {
                 continue;
             }
-            let place = if path.is_empty() { "the scenario".into() } else { shown(path) };
-            let meaning = known.and_then(|known| known.get(key)).map(meaning).unwrap_or_default();
-            let fault = Fault::new(span.clone(), format!("{place} has no `{key}`"), format!("`{key}` is missing"));
-            self.faults.push(fault.help(format!("add `{key}`: {meaning}")));
+            let place = if path.is_empty() {
+                "the scenario".into()
+            } else {
+                shown(path)
+            };
+            let meaning = known
+                .and_then(|known| known.get(key))
+                .map(meaning)
+                .unwrap_or_default();
+            let fault = Fault::new(
+                span.clone(),
+                format!("{place} has no `{key}`"),
+                format!("`{key}` is missing"),
+            );
+            self.faults
+                .push(fault.help(format!("add `{key}`: {meaning}")));
         }
     }
 
@@ -324,7 +373,8 @@ impl Check<'_> {
         if table.len() > MOST_ENTRIES {
             let span = start(table);
             let message = format!("{} has {} entries", shown(path), table.len());
-            self.faults.push(Fault::new(span, message, "").help("at most 10,000 are allowed"));
+            self.faults
+                .push(Fault::new(span, message, "").help("at most 10,000 are allowed"));
             return;
         }
         for (key, node) in table {
@@ -333,9 +383,15 @@ impl Check<'_> {
             if let (Shape::Table(fields), false) = (shape, node.get_ref().is_table())
                 && properties(fields).is_some_and(|keys| keys.contains_key(key.get_ref().as_ref()))
             {
-                let key = key.get_ref();
-                let fault = Fault::new(node.span(), format!("`{key}` stands directly in {}", shown(path)), "")
-                    .help(format!("every entry has a name: put the keys under `[{path}.NAME]`"));
+                let (key, span) = (key.get_ref(), key.span());
+                let fault = Fault::new(
+                    span,
+                    format!("`{key}` stands directly in {}", shown(path)),
+                    "",
+                )
+                .help(format!(
+                    "every entry has a name: put the keys under `[{path}.NAME]`"
+                ));
                 self.faults.push(fault);
                 // One for all keys of the table.
                 return;
@@ -354,13 +410,22 @@ impl Check<'_> {
         let fault = if name.is_empty() {
             Fault::new(span, "a name is empty", "")
         } else if name.len() > LONGEST_NAME {
-            Fault::new(span, format!("the name `{}` is longer than 64 characters", quote(name)), "")
+            Fault::new(
+                span,
+                format!("the name `{}` is longer than 64 characters", quote(name)),
+                "",
+            )
         } else if let Some(odd) = name.chars().find(|c| !fits(*c)) {
-            Fault::new(span, format!("the name `{}` contains {odd:?}", quote(name)), "")
+            Fault::new(
+                span,
+                format!("the name `{}` contains {odd:?}", quote(name)),
+                "",
+            )
         } else {
             return;
         };
-        self.faults.push(fault.help("names are made of ASCII letters, digits, `-` and `_`"));
+        self.faults
+            .push(fault.help("names are made of ASCII letters, digits, `-` and `_`"));
     }
 
     fn choice(&mut self, node: &Node<'_>, choice: &'static [Value], path: &str) {
@@ -372,8 +437,9 @@ impl Check<'_> {
             DeValue::String(text) => match tables().find(|(tag, _)| tag == text) {
                 Some((tag, _)) => {
                     let message = format!("{} must be a table, not a text", shown(path));
-                    let fault = Fault::new(node.span(), message, "expected a table")
-                        .help(format!("write `{{ {tag} = {{ … }} }}`; without keys, `{tag} = {{}}`"));
+                    let fault = Fault::new(node.span(), message, "expected a table").help(format!(
+                        "write `{{ {tag} = {{ … }} }}`; without keys, `{tag} = {{}}`"
+                    ));
                     self.faults.push(fault);
                 }
                 None if words().next().is_some() => {
@@ -389,15 +455,30 @@ impl Check<'_> {
         }
     }
 
-    fn tagged_table(&mut self, node: &Node<'_>, table: &Table<'_>, choice: &'static [Value], path: &str) {
-        let tags: Vec<&str> = choice.iter().filter_map(tagged).map(|(tag, _)| tag).collect();
+    fn tagged_table(
+        &mut self,
+        node: &Node<'_>,
+        table: &Table<'_>,
+        choice: &'static [Value],
+        path: &str,
+    ) {
+        let tags: Vec<&str> = choice
+            .iter()
+            .filter_map(tagged)
+            .map(|(tag, _)| tag)
+            .collect();
         let mut first: Option<&Spanned<_>> = None;
         for (key, child) in table {
-            match choice.iter().filter_map(tagged).find(|(tag, _)| tag == key.get_ref()) {
+            match choice
+                .iter()
+                .filter_map(tagged)
+                .find(|(tag, _)| tag == key.get_ref())
+            {
                 Some((tag, shape)) => {
                     self.value(child, Shape::of(shape), &join(path, tag));
                     if let Some(other) = first {
-                        let message = format!("{} has both `{}` and `{tag}`", shown(path), other.get_ref());
+                        let message =
+                            format!("{} has both `{}` and `{tag}`", shown(path), other.get_ref());
                         let fault = Fault::new(key.span(), message, "the second one")
                             .related(other.span(), "the first one")
                             .help("exactly one is allowed; remove the other");
@@ -405,12 +486,17 @@ impl Check<'_> {
                     }
                     first = first.or(Some(key));
                 }
-                None if choice.iter().filter_map(word).any(|word| word == key.get_ref()) => {
+                None if choice
+                    .iter()
+                    .filter_map(word)
+                    .any(|word| word == key.get_ref()) =>
+                {
                     let word = key.get_ref();
                     let message = format!("`{word}` has no keys of its own");
                     let key_name = path.rsplit('.').next().unwrap_or(path);
                     let fault = Fault::new(key.span(), message, "");
-                    self.faults.push(fault.help(format!("write `{key_name} = \"{word}\"`")));
+                    self.faults
+                        .push(fault.help(format!("write `{key_name} = \"{word}\"`")));
                 }
                 None => self.unknown_key(key, &tags, path),
             }
@@ -419,22 +505,31 @@ impl Check<'_> {
             let message = format!("{} is empty", shown(path));
             let list: Vec<String> = tags.iter().map(|tag| format!("`{tag}`")).collect();
             let fault = Fault::new(node.span(), message, "expected one key");
-            self.faults.push(fault.help(format!("give one of {}", list.join(", "))));
+            self.faults
+                .push(fault.help(format!("give one of {}", list.join(", "))));
         }
     }
 
     fn unknown_key<'t>(&mut self, key: &Spanned<impl AsRef<str> + 't>, keys: &[&str], path: &str) {
         let word = key.get_ref().as_ref();
-        let place = if path.is_empty() { "the scenario".into() } else { shown(path) };
+        let place = if path.is_empty() {
+            "the scenario".into()
+        } else {
+            shown(path)
+        };
         let help = self.faults.did_you_mean(word, keys.iter().copied(), "keys");
         let message = format!("{place} has no key `{}`", quote(word));
-        self.faults.push(Fault::new(key.span(), message, "unknown key").help(help));
+        self.faults
+            .push(Fault::new(key.span(), message, "unknown key").help(help));
     }
 
     fn unknown_word(&mut self, span: Range<usize>, word: &str, words: &[&str], path: &str) {
-        let help = self.faults.did_you_mean(word, words.iter().copied(), "choices");
+        let help = self
+            .faults
+            .did_you_mean(word, words.iter().copied(), "choices");
         let message = format!("{} cannot be \"{}\"", shown(path), quote(word));
-        self.faults.push(Fault::new(span, message, "unknown word").help(help));
+        self.faults
+            .push(Fault::new(span, message, "unknown word").help(help));
     }
 
     fn integer(
@@ -444,13 +539,21 @@ impl Check<'_> {
         limits: &'static Map<String, Value>,
         path: &str,
     ) {
-        let bound = |key: &str| limits.get(key).and_then(Value::as_f64).map(|bound| bound as i128);
+        let bound = |key: &str| {
+            limits
+                .get(key)
+                .and_then(Value::as_f64)
+                .map(|bound| bound as i128)
+        };
         let largest = match limits.get("format").and_then(Value::as_str) {
             Some("uint32") => i128::from(u32::MAX),
             // TOML promises 64 bits with a sign, and other readers keep to that.
             _ => i128::from(i64::MAX),
         };
-        let (low, high) = (bound("minimum").unwrap_or(0), bound("maximum").unwrap_or(largest));
+        let (low, high) = (
+            bound("minimum").unwrap_or(0),
+            bound("maximum").unwrap_or(largest),
+        );
         if value < low || value > high {
             let label = format!("expected {low} to {high}");
             let message = format!("{} is out of range", shown(path));
@@ -480,7 +583,8 @@ impl Check<'_> {
         let percent = high.is_some_and(|high| high <= 1.0) && value > 1.0 && value <= 100.0;
         let help = percent.then(|| format!("this is a share: {value} % is {}", value / 100.0));
         let message = format!("{} is out of range", shown(path));
-        self.faults.push(Fault::new(span, message, label).maybe_help(help));
+        self.faults
+            .push(Fault::new(span, message, label).maybe_help(help));
     }
 
     fn list(
@@ -490,7 +594,11 @@ impl Check<'_> {
         list: &'static Map<String, Value>,
         path: &str,
     ) {
-        let count = |key: &str| list.get(key).and_then(Value::as_u64).map(|count| count as usize);
+        let count = |key: &str| {
+            list.get(key)
+                .and_then(Value::as_u64)
+                .map(|count| count as usize)
+        };
         let (low, high) = (count("minItems"), count("maxItems"));
         let high = high.unwrap_or(MOST_ENTRIES);
         if array.len() > high || low.is_some_and(|low| array.len() < low) {
@@ -502,7 +610,9 @@ impl Check<'_> {
             self.faults.push(Fault::new(span, message, wanted));
             return;
         }
-        let Some(items) = list.get("items") else { return };
+        let Some(items) = list.get("items") else {
+            return;
+        };
         for (index, item) in array.iter().enumerate() {
             self.value(item, Shape::of(items), &join(path, &index.to_string()));
         }
@@ -512,32 +622,48 @@ impl Check<'_> {
         let found = found(node.get_ref());
         let message = format!("{} must be {}, not {found}", shown(path), shape.wanted());
         let help = match (shape, node.get_ref()) {
-            (Shape::Quantity(kind), DeValue::Integer(number)) => {
-                kind.read(number.as_str()).err().map(|error| format!("a quantity is a text with a unit: {}", error.help))
-            }
-            (Shape::Quantity(kind), DeValue::Float(number)) => {
-                kind.read(number.as_str()).err().map(|error| format!("a quantity is a text with a unit: {}", error.help))
-            }
-            (Shape::Integer(_) | Shape::Number(_), DeValue::String(text)) if text.parse::<f64>().is_ok() => {
+            (Shape::Quantity(kind), DeValue::Integer(number)) => kind
+                .read(number.as_str())
+                .err()
+                .map(|error| format!("a quantity is a text with a unit: {}", error.help)),
+            (Shape::Quantity(kind), DeValue::Float(number)) => kind
+                .read(number.as_str())
+                .err()
+                .map(|error| format!("a quantity is a text with a unit: {}", error.help)),
+            (Shape::Integer(_) | Shape::Number(_), DeValue::String(text))
+                if text.parse::<f64>().is_ok() =>
+            {
                 Some("write it without quotes".to_owned())
             }
             (Shape::Boolean, DeValue::String(text)) if text == "true" || text == "false" => {
                 Some("write it without quotes".to_owned())
             }
             (Shape::Named(_), _) => Some(format!("write `[{path}.NAME]` and its keys below")),
-            (Shape::Table(_), DeValue::Array(_)) => Some("write `[…]` with single brackets".to_owned()),
+            (Shape::Table(_), DeValue::Array(_)) => {
+                Some("write `[…]` with single brackets".to_owned())
+            }
             (Shape::List(_), DeValue::Table(_)) if path == "expect" => {
                 Some("write `[[expect]]` with double brackets".to_owned())
             }
-            (Shape::List(_), DeValue::String(_)) => Some("write `[\"…\"]`".to_owned()),
+            (Shape::List(list), DeValue::String(_)) => {
+                let items = vec!["\"…\""; exact_length(list).unwrap_or(1)];
+                Some(format!("write `[{}]`", items.join(", ")))
+            }
             _ => None,
         };
         let label = match shape {
             Shape::Quantity(kind) => format!("expected {}", kind.noun),
             _ => format!("found {}", type_name(node.get_ref())),
         };
-        self.faults.push(Fault::new(node.span(), message, label).maybe_help(help));
+        self.faults
+            .push(Fault::new(node.span(), message, label).maybe_help(help));
     }
+}
+
+/// The number of values a list must have, where that is fixed.
+fn exact_length(list: &'static Map<String, Value>) -> Option<usize> {
+    let length = list.get("minItems")?;
+    (list.get("maxItems") == Some(length)).then(|| length.as_u64().unwrap_or(0) as usize)
 }
 
 /// A path as it stands in messages.
@@ -555,13 +681,31 @@ fn quote_path(path: &str) -> String {
 
 /// The path of a key of a table.
 pub(crate) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 fn meaning(schema: &Value) -> String {
-    let text = schema.get("description").and_then(Value::as_str).unwrap_or_default();
-    let text = text.trim_end_matches('.');
-    text.replace('\n', " ")
+    let text = schema
+        .get("description")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let text = text.trim_end_matches('.').replace('\n', " ");
+    // As part of a sentence it starts with a small letter, unless with an abbreviation.
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if second.is_ascii_lowercase() => {
+            format!(
+                "{}{}",
+                first.to_ascii_lowercase(),
+                &text[first.len_utf8()..]
+            )
+        }
+        _ => text,
+    }
 }
 
 fn type_name(value: &DeValue<'_>) -> &'static str {

@@ -73,16 +73,26 @@ pub(crate) fn place(table: &Table<'_>, path: &[&str]) -> Range<usize> {
 
 /// The first key of the document: where something missing at the top is shown.
 pub(crate) fn start(table: &Table<'_>) -> Range<usize> {
-    table.keys().map(Spanned::span).min_by_key(|span| span.start).unwrap_or(0..0)
+    table
+        .keys()
+        .map(Spanned::span)
+        .min_by_key(|span| span.start)
+        .unwrap_or(0..0)
 }
 
 /// Reports the faults of the parser; `false` if the tree cannot be relied on.
 fn report(text: &str, errors: &[toml::de::Error], faults: &mut Faults) -> bool {
-    let mut places: Vec<(Range<usize>, &str)> =
-        errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
+    let mut places: Vec<(Range<usize>, &str)> = errors
+        .iter()
+        .map(|error| (error.span().unwrap_or(0..0), error.message()))
+        .collect();
     places.sort_by_key(|(span, _)| span.start);
     let mut usable = true;
     let mut reported_until = None;
+    let mut in_array = false;
+    let endless_array = places
+        .iter()
+        .any(|(_, message)| message.starts_with("unclosed array"));
     for (span, message) in places {
         if message == "duplicate key" {
             let key = super::fault::quote(&text[span.clone()]);
@@ -92,8 +102,11 @@ fn report(text: &str, errors: &[toml::de::Error], faults: &mut Faults) -> bool {
             continue;
         }
         usable = false;
-        // What follows on the same line is mostly a consequence of the first fault.
-        if reported_until.is_none_or(|until| span.start >= until) {
+        // What follows on the same line is mostly a consequence of the first fault, and what
+        // follows an array that is never closed always is.
+        let repeated = in_array && (endless_array || message.contains("array"));
+        if !repeated && reported_until.is_none_or(|until| span.start >= until) {
+            in_array |= message.contains("array");
             let rest = &text[span.start.min(text.len())..];
             reported_until = Some(rest.find('\n').map_or(usize::MAX, |at| span.start + at + 1));
             faults.push(syntax(span, message));
@@ -105,15 +118,15 @@ fn report(text: &str, errors: &[toml::de::Error], faults: &mut Faults) -> bool {
 fn syntax(span: Range<usize>, message: &str) -> Fault {
     let (what, wanted) = message.split_once(", expected ").unwrap_or((message, ""));
     let label = match wanted {
-        "" | "nothing" => String::new(),
+        "" | "nothing" | "literal string" => String::new(),
         _ => format!("expected {wanted}"),
     };
     let help = if what.contains("must be quoted") {
         Some("put the text into double quotes")
     } else if what.contains("leading zero") {
         Some("write the number without zeros in front")
-    } else if what.contains("unclosed array") {
-        Some("the `[` of this array has no `]`")
+    } else if what.contains("array") {
+        Some("is the `]` of an array missing before this place?")
     } else {
         None
     };
@@ -195,7 +208,9 @@ fn newer_escape(text: &str, span: &Range<usize>, faults: &mut Faults) {
 
 /// No line breaks and no comma at the end in inline tables either.
 fn newer_inline_table(text: &str, node: &Node<'_>, faults: &mut Faults) {
-    let DeValue::Table(table) = node.get_ref() else { return };
+    let DeValue::Table(table) = node.get_ref() else {
+        return;
+    };
     let mut inside: Vec<Range<usize>> = Vec::new();
     entries(text, table, &mut inside);
     inside.sort_by_key(|span| span.start);
@@ -212,9 +227,12 @@ fn newer_inline_table(text: &str, node: &Node<'_>, faults: &mut Faults) {
     }
     if let Some(comma) = text[from..close].find(',') {
         let at = from + comma;
-        let fault =
-            Fault::new(at..at + 1, "a comma at the end of an inline table is TOML 1.1", "")
-                .help("many tools read TOML 1.0 only; remove the comma");
+        let fault = Fault::new(
+            at..at + 1,
+            "a comma at the end of an inline table is TOML 1.1",
+            "",
+        )
+        .help("many tools read TOML 1.0 only; remove the comma");
         faults.push(fault);
     }
 }
@@ -251,7 +269,11 @@ mod tests {
     fn messages(text: &str) -> Vec<String> {
         let mut faults = Faults::new();
         read(text, &mut faults);
-        faults.into_vec().into_iter().map(|fault| fault.message).collect()
+        faults
+            .into_vec()
+            .into_iter()
+            .map(|fault| fault.message)
+            .collect()
     }
 
     #[test]
@@ -263,8 +285,14 @@ mod tests {
     fn newer_syntax_is_found_and_old_syntax_is_not() {
         assert!(messages("a = {b = 1, c.d = [\n1,\n], e = {}, f = \"\"\"\n\"\"\"}\n").is_empty());
         assert!(messages("a = \"\\\\e\\u0041\"").is_empty());
-        assert_eq!(messages("a = {b = 1,}"), ["a comma at the end of an inline table is TOML 1.1"]);
-        assert_eq!(messages("a = {b = 1\n}"), ["an inline table over several lines is TOML 1.1"]);
+        assert_eq!(
+            messages("a = {b = 1,}"),
+            ["a comma at the end of an inline table is TOML 1.1"]
+        );
+        assert_eq!(
+            messages("a = {b = 1\n}"),
+            ["an inline table over several lines is TOML 1.1"]
+        );
         assert_eq!(messages("a = {c.d = 1,\nb = 1}").len(), 1);
         assert_eq!(messages("a = \"\\e\""), ["`\\e` is TOML 1.1"]);
     }
@@ -273,7 +301,10 @@ mod tests {
     fn deep_nesting_is_a_fault_and_no_overflow() {
         let part = "a.".repeat(70);
         let deep = format!("{}1{}", format!("{{{part}a = ").repeat(70), "}".repeat(70));
-        assert_eq!(messages(&format!("x = {deep}")), ["the nesting is too deep"]);
+        assert_eq!(
+            messages(&format!("x = {deep}")),
+            ["the nesting is too deep"]
+        );
         assert!(!messages(&format!("{}a = 1", "a.".repeat(400_000))).is_empty());
     }
 }

@@ -25,12 +25,22 @@ pub(crate) fn read(
         let file = match parse(node) {
             Ok(file) => file,
             Err(error) => {
-                faults.push(Fault::new(error.span().unwrap_or(node.span()), error.message(), ""));
+                faults.push(Fault::new(
+                    error.span().unwrap_or(node.span()),
+                    error.message(),
+                    "",
+                ));
                 continue;
             }
         };
         let index = index.to_string();
-        let mut check = CheckOne { tree, axes, ids, faults, index: &index };
+        let mut check = CheckOne {
+            tree,
+            axes,
+            ids,
+            faults,
+            index: &index,
+        };
         check.quantity(&file.quantity);
         let (min, max) = check.bounds(&file);
         expectations.push(Expectation {
@@ -80,13 +90,16 @@ impl CheckOne<'_, '_> {
                 self.measure(tag, &value.measure);
                 self.case(tag, "case", &value.case);
             }
-            QuantityFile::Ratio(pair) | QuantityFile::Difference(pair) | QuantityFile::Loss(pair) => {
+            QuantityFile::Ratio(pair)
+            | QuantityFile::Difference(pair)
+            | QuantityFile::Loss(pair) => {
                 self.measure(tag, &pair.measure);
                 self.case(tag, "case", &pair.case);
                 self.case(tag, "to", &pair.to);
                 if pair.case == pair.to {
                     let span = self.span(&["quantity", tag, "to"]);
-                    let fault = Fault::new(span, "a case is compared with itself", "the same as `case`");
+                    let fault =
+                        Fault::new(span, "a case is compared with itself", "the same as `case`");
                     self.faults.push(fault.help("name two different cases"));
                 }
             }
@@ -98,7 +111,8 @@ impl CheckOne<'_, '_> {
                 if tag == "crossover" && along.to.is_none() {
                     let span = self.span(&["quantity", tag]);
                     let fault = Fault::new(span, "a crossover needs two cases", "`to` is missing");
-                    self.faults.push(fault.help("add `to`: the cases that `case` gets below"));
+                    self.faults
+                        .push(fault.help("add `to`: the cases that `case` gets below"));
                 }
             }
         }
@@ -110,7 +124,8 @@ impl CheckOne<'_, '_> {
             let names = MEASURES.iter().map(|info| info.name);
             let help = self.faults.did_you_mean(name, names, "measures");
             let message = format!("there is no measure `{}`", quote(name));
-            self.faults.push(Fault::new(span, message, "not a column of the record").help(help));
+            self.faults
+                .push(Fault::new(span, message, "not a column of the record").help(help));
         }
     }
 
@@ -122,6 +137,7 @@ impl CheckOne<'_, '_> {
         // Of thousands of cases the near ones are a matter of the labels.
         let near = self.faults.suggest(id, self.ids.iter().copied().take(1000));
         let help = match (near, self.ids.first()) {
+            (_, Some(first)) if id == "base" => format!("add, for example, `{key} = \"{first}\"`"),
             (Some(near), _) => format!("did you mean `{near}`?"),
             (None, Some(first)) => format!("a case is named like `{first}`"),
             (None, None) => return,
@@ -143,11 +159,21 @@ impl CheckOne<'_, '_> {
             self.faults.push(Fault::new(span, message, "").help(help));
             return;
         };
-        let first = along.from.as_ref().and_then(|from| axis.labels.iter().position(|l| l == from));
+        let first = along
+            .from
+            .as_ref()
+            .and_then(|from| axis.labels.iter().position(|l| l == from));
         let used = &axis.labels[first.unwrap_or(0)..];
-        if let Some(label) = used.iter().find(|label| !label.starts_with(|c: char| c.is_ascii_digit() || c == '-')) {
+        if let Some(label) = used
+            .iter()
+            .find(|label| !label.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
+        {
             let span = self.span(&["quantity", tag, "axis"]);
-            let message = format!("the label `{}` of axis `{}` is no number", quote(label), axis.name);
+            let message = format!(
+                "the label `{}` of axis `{}` is no number",
+                quote(label),
+                axis.name
+            );
             let help = "what runs along an axis needs numbers as labels, such as `20ms` or `4`";
             self.faults.push(Fault::new(span, message, "").help(help));
         }
@@ -168,27 +194,45 @@ impl CheckOne<'_, '_> {
 
     /// Checks that `id` names one label of every axis but `along`.
     fn others(&mut self, tag: &str, key: &str, along: &Axis, id: &str) {
-        let others: Vec<&Axis> = self.axes.iter().filter(|axis| axis.name != along.name).collect();
-        let parts: Vec<&str> = if id.is_empty() { Vec::new() } else { id.split(',').collect() };
+        let others: Vec<&Axis> = self
+            .axes
+            .iter()
+            .filter(|axis| axis.name != along.name)
+            .collect();
+        let parts: Vec<&str> = if id.is_empty() {
+            Vec::new()
+        } else {
+            id.split(',').collect()
+        };
         let picks = |part: &&str, axis: &&&Axis| {
             part.split_once('=').is_some_and(|(name, label)| {
                 name == axis.name && axis.labels.iter().any(|known| known == label)
             })
         };
         let fits = parts.len() == others.len()
-            && others.iter().all(|axis| parts.iter().any(|part| picks(&part, &axis)));
+            && others
+                .iter()
+                .all(|axis| parts.iter().any(|part| picks(part, &axis)));
         if fits {
             return;
         }
         let span = self.span(&["quantity", tag, key]);
-        let example: Vec<String> =
-            others.iter().map(|axis| format!("{}={}", axis.name, axis.labels[0])).collect();
+        let example: Vec<String> = others
+            .iter()
+            .map(|axis| format!("{}={}", axis.name, axis.labels[0]))
+            .collect();
         let fault = if others.is_empty() {
-            let message = format!("`{}` is the only axis, so `{key}` picks nothing", along.name);
+            let message = format!(
+                "`{}` is the only axis, so `{key}` picks nothing",
+                along.name
+            );
             Fault::new(span, message, "").help(format!("remove `{key}`"))
         } else {
-            let message = format!("`{}` does not pick one point of every other axis", quote(id));
-            Fault::new(span, message, "").help(format!("write `{key} = \"{}\"` or another point", example.join(",")))
+            let message = format!("`{key}` does not pick one point of every other axis");
+            Fault::new(span, message, "").help(format!(
+                "write `{key} = \"{}\"` or another point",
+                example.join(",")
+            ))
         };
         self.faults.push(fault);
     }
@@ -200,11 +244,19 @@ impl CheckOne<'_, '_> {
             (Some(_), Some(within), None) => Some(within),
             (Some(equals), None, Some(percent)) => Some(equals.abs() * percent / 100.0),
             (Some(_), None, None) => {
-                self.bound_fault("equals", "`equals` says not how close", "add `within` or `within_percent`");
+                self.bound_fault(
+                    "equals",
+                    "`equals` does not say how close",
+                    "add `within` or `within_percent`",
+                );
                 None
             }
             (None, within, _) => {
-                let key = if within.is_some() { "within" } else { "within_percent" };
+                let key = if within.is_some() {
+                    "within"
+                } else {
+                    "within_percent"
+                };
                 self.bound_fault(key, &format!("`{key}` of what?"), "add `equals`");
                 None
             }
@@ -214,14 +266,23 @@ impl CheckOne<'_, '_> {
                 None
             }
         };
-        if file.equals.is_none() && file.min.is_none() && file.max.is_none() && file.within.is_none()
+        if file.equals.is_none()
+            && file.min.is_none()
+            && file.max.is_none()
+            && file.within.is_none()
             && file.within_percent.is_none()
         {
             let help = "add `equals` with `within` or `within_percent`, or `min`, or `max`";
             self.bound_fault("", "the expectation allows every value", help);
         }
-        let low = file.equals.zip(distance).map(|(equals, distance)| equals - distance);
-        let high = file.equals.zip(distance).map(|(equals, distance)| equals + distance);
+        let low = file
+            .equals
+            .zip(distance)
+            .map(|(equals, distance)| equals - distance);
+        let high = file
+            .equals
+            .zip(distance)
+            .map(|(equals, distance)| equals + distance);
         // `None` is smaller than any number to `Option`, so take the tighter one by hand.
         let min = [low, file.min].into_iter().flatten().reduce(f64::max);
         let max = [high, file.max].into_iter().flatten().reduce(f64::min);
@@ -229,13 +290,21 @@ impl CheckOne<'_, '_> {
             && low > high
         {
             let key = if file.max.is_some() { "max" } else { "min" };
-            self.bound_fault(key, "the expectation allows no value", "the smallest value allowed is above the largest");
+            self.bound_fault(
+                key,
+                "the expectation allows no value",
+                "the smallest value allowed is above the largest",
+            );
         }
         (min, max)
     }
 
     fn bound_fault(&mut self, key: &str, message: &str, help: &str) {
-        let span = if key.is_empty() { self.span(&[]) } else { self.span(&[key]) };
+        let span = if key.is_empty() {
+            self.span(&[])
+        } else {
+            self.span(&[key])
+        };
         self.faults.push(Fault::new(span, message, "").help(help));
     }
 }

@@ -28,7 +28,13 @@ impl Fault {
         message: impl Into<String>,
         label: impl Into<String>,
     ) -> Self {
-        Self { span, message: message.into(), label: label.into(), help: None, related: Vec::new() }
+        Self {
+            span,
+            message: message.into(),
+            label: label.into(),
+            help: None,
+            related: Vec::new(),
+        }
     }
 
     /// Says how to mend it.
@@ -80,13 +86,20 @@ struct Found {
 
 impl Faults {
     pub(crate) fn new() -> Self {
-        Self { found: BTreeMap::new(), comparisons: COMPARISONS }
+        Self {
+            found: BTreeMap::new(),
+            comparisons: COMPARISONS,
+        }
     }
 
     pub(crate) fn push(&mut self, fault: Fault) {
         let key = (fault.span.start, fault.span.end, fault.message.clone());
         if !self.is_full() {
-            self.found.entry(key).or_insert(Found { fault, cases: 0, first: None });
+            self.found.entry(key).or_insert(Found {
+                fault,
+                cases: 0,
+                first: None,
+            });
         }
     }
 
@@ -105,7 +118,10 @@ impl Faults {
 
     /// An empty collection for one case of a sweep, to be given to [`Faults::absorb`].
     pub(crate) fn for_case(&mut self) -> Self {
-        Self { found: BTreeMap::new(), comparisons: std::mem::take(&mut self.comparisons) }
+        Self {
+            found: BTreeMap::new(),
+            comparisons: std::mem::take(&mut self.comparisons),
+        }
     }
 
     /// Adds the faults of one case.
@@ -116,7 +132,14 @@ impl Faults {
                 known.cases += 1;
             } else if !self.is_full() {
                 let first = Some(id.to_owned());
-                self.found.insert(key, Found { fault: found.fault, cases: 1, first });
+                self.found.insert(
+                    key,
+                    Found {
+                        fault: found.fault,
+                        cases: 1,
+                        first,
+                    },
+                );
             }
         }
     }
@@ -154,7 +177,7 @@ impl Faults {
             } else if candidate.len() > LONGEST_NAME {
                 0.0
             } else {
-                strsim::jaro_winkler(candidate, word)
+                likeness(candidate, word)
             };
             if likeness > 0.8 && best.is_none_or(|(most, _)| likeness > most) {
                 best = Some((likeness, candidate));
@@ -175,13 +198,29 @@ impl Faults {
         }
         const LISTED: usize = 30;
         let mut names = known.into_iter();
-        let list: Vec<String> = names.by_ref().take(LISTED).map(|name| format!("`{name}`")).collect();
+        let list: Vec<String> = names
+            .by_ref()
+            .take(LISTED)
+            .map(|name| format!("`{name}`"))
+            .collect();
         match (list.len(), names.count()) {
             (0, _) => format!("there are no {nouns}"),
-            (1, 0) => format!("the only one of the {nouns} is {}", list[0]),
+            (1, 0) => format!("there is only {}", list[0]),
             (_, 0) => format!("the {nouns} are {}", list.join(", ")),
             (_, more) => format!("the {nouns} are {} and {more} more", list.join(", ")),
         }
+    }
+}
+
+/// From 0 to 1; above 0.8 a slip of the finger is likely.
+fn likeness(candidate: &str, word: &str) -> f64 {
+    let likeness = strsim::jaro_winkler(candidate, word);
+    // Jaro-Winkler is too strict with short names: `rrt` for `rtt`.
+    let one_slip = word.len() >= 3 && strsim::osa_distance(candidate, word) <= 1;
+    if one_slip {
+        likeness.max(0.81)
+    } else {
+        likeness
     }
 }
 
@@ -196,7 +235,11 @@ pub(crate) fn quote(text: &str) -> String {
 
 /// Prints faults for people, with the lines they are about.
 pub fn render(file: &str, text: &str, faults: &[Fault], color: bool) -> String {
-    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let renderer = if color {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
     let file = printable(file);
     let lines = Lines::new(text);
     let mut sorted: Vec<&Fault> = faults.iter().collect();
@@ -216,17 +259,26 @@ pub fn render(file: &str, text: &str, faults: &[Fault], color: bool) -> String {
 fn report<'a>(file: &'a str, lines: &Lines<'_>, fault: &Fault) -> Group<'a> {
     let title = Level::ERROR.primary_title(printable(&fault.message));
     let primary = lines.clip(&fault.span);
-    let related: Vec<(Range<usize>, &str)> =
-        fault.related.iter().map(|(span, text)| (lines.clip(span), text.as_str())).collect();
+    let related: Vec<(Range<usize>, &str)> = fault
+        .related
+        .iter()
+        .map(|(span, text)| (lines.clip(span), text.as_str()))
+        .collect();
     let all = || related.iter().map(|(span, _)| span).chain([&primary]);
     let from = all().map(|span| span.start).min().unwrap_or(0);
     let to = all().map(|span| span.end).max().unwrap_or(0);
     let mut group = match (lines.excerpt(&(from..to)), lines.excerpt(&primary)) {
         (Some(excerpt), _) => {
             let others = related.iter().map(|(span, text)| {
-                AnnotationKind::Context.span(excerpt.within(span)).label(printable(text))
+                AnnotationKind::Context
+                    .span(excerpt.within(span))
+                    .label(printable(text))
             });
-            title.element(excerpt.snippet(file, &primary, &fault.label).annotations(others))
+            title.element(
+                excerpt
+                    .snippet(file, &primary, &fault.label)
+                    .annotations(others),
+            )
         }
         // The other places are far away: name their lines instead of showing them.
         (None, Some(excerpt)) => {
@@ -234,7 +286,9 @@ fn report<'a>(file: &'a str, lines: &Lines<'_>, fault: &Fault) -> Group<'a> {
                 let (line, _) = lines.position(span.start);
                 Level::NOTE.message(format!("line {line}: {}", printable(text)))
             });
-            title.element(excerpt.snippet(file, &primary, &fault.label)).elements(others)
+            title
+                .element(excerpt.snippet(file, &primary, &fault.label))
+                .elements(others)
         }
         // The line is too long to show.
         (None, None) => {
@@ -269,7 +323,13 @@ const LONGEST_LINE: usize = 1 << 10;
 impl<'t> Lines<'t> {
     fn new(text: &'t str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        Self { text, starts: [0].into_iter().chain(breaks.map(|(at, _)| at + 1)).collect() }
+        Self {
+            text,
+            starts: [0]
+                .into_iter()
+                .chain(breaks.map(|(at, _)| at + 1))
+                .collect(),
+        }
     }
 
     /// Index of the line with this byte.
@@ -280,12 +340,18 @@ impl<'t> Lines<'t> {
     /// Line and column for people.
     fn position(&self, at: usize) -> (usize, usize) {
         let line = self.line(at);
-        (line + 1, self.text[self.starts[line]..at].chars().count() + 1)
+        (
+            line + 1,
+            self.text[self.starts[line]..at].chars().count() + 1,
+        )
     }
 
     /// Byte after the line's last visible one.
     fn end(&self, line: usize) -> usize {
-        let end = self.starts.get(line + 1).map_or(self.text.len(), |next| next - 1);
+        let end = self
+            .starts
+            .get(line + 1)
+            .map_or(self.text.len(), |next| next - 1);
         let start = self.starts[line];
         start + self.text[start..end].trim_end().len()
     }
@@ -322,7 +388,11 @@ impl<'t> Lines<'t> {
             3 => '\u{fffd}',
             _ => '\u{1f6ab}',
         };
-        Some(Excerpt { text: text.chars().map(stand_in).collect(), start, line: first + 1 })
+        Some(Excerpt {
+            text: text.chars().map(stand_in).collect(),
+            start,
+            line: first + 1,
+        })
     }
 }
 
@@ -341,7 +411,11 @@ impl Excerpt {
         Snippet::source(self.text.clone())
             .path(file)
             .line_start(self.line)
-            .annotation(AnnotationKind::Primary.span(self.within(primary)).label(label))
+            .annotation(
+                AnnotationKind::Primary
+                    .span(self.within(primary))
+                    .label(label),
+            )
     }
 }
 
@@ -356,7 +430,11 @@ fn is_hidden(c: char) -> bool {
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_hidden(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        if is_hidden(c) {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
     }
     out
 }
@@ -368,7 +446,9 @@ mod tests {
     #[test]
     fn nothing_in_a_name_reaches_the_terminal() {
         let text = "a\u{9b}31m\u{202e}\u{1b}[2J = 1\n";
-        let fault = Fault::new(0..text.len(), text, text).help(text).related(0..1, text);
+        let fault = Fault::new(0..text.len(), text, text)
+            .help(text)
+            .related(0..1, text);
         let out = render("x\u{1b}[2J.toml", text, &[fault], false);
         assert!(out.chars().all(|c| c == '\n' || !is_hidden(c)), "{out:?}");
     }
@@ -376,8 +456,9 @@ mod tests {
     #[test]
     fn the_hundred_and_first_fault_is_counted() {
         let text = "x\n".repeat(101);
-        let faults: Vec<Fault> =
-            (0..101).map(|i| Fault::new(2 * i..2 * i + 1, "no", "")).collect();
+        let faults: Vec<Fault> = (0..101)
+            .map(|i| Fault::new(2 * i..2 * i + 1, "no", ""))
+            .collect();
         let out = render("x.toml", &text, &faults, false);
         assert_eq!(out.matches("error: no").count(), 100);
         assert!(out.ends_with("and 1 more\n"));
@@ -385,7 +466,14 @@ mod tests {
 
     #[test]
     fn any_span_can_be_rendered() {
-        for text in ["", "é", "\n\n", "a = \"\u{200d}\"\r\nb\r\n", "x", "[a\n\n\n"] {
+        for text in [
+            "",
+            "é",
+            "\n\n",
+            "a = \"\u{200d}\"\r\nb\r\n",
+            "x",
+            "[a\n\n\n",
+        ] {
             for start in 0..text.len() + 3 {
                 for end in 0..text.len() + 3 {
                     let fault = Fault::new(start..end, "m", "l").related(end..start, "r");

@@ -7,7 +7,8 @@
 //!    wrong types, bad quantities, all at once;
 //! 3. [`sweep`]: the tree once for every point of the sweep;
 //! 4. [`validate`]: [`file::ScenarioFile`] to [`Scenario`]: names that must
-//!    exist, routes, sizes, all at once;
+//!    exist, routes, sizes, all at once (`build`), with traces read from beside
+//!    the scenario (`trace`) and what is expected of the cases (`expect`);
 //! 5. [`fault`]: what went wrong, with line, column and the fix.
 //!
 //! References between entries are indices into the vectors of [`Scenario`].
@@ -40,7 +41,7 @@ pub struct Study {
     pub name: String,
     /// What it shows, for people.
     pub description: String,
-    /// First 12 hexadecimal digits of the SHA-256 of the file.
+    /// First 12 hexadecimal digits of the SHA-256 of the file and its traces.
     pub hash: String,
     /// Master seed.
     pub seed: u64,
@@ -204,6 +205,7 @@ pub struct Vm {
 
 /// How a guest writes to its memory.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are documented in `file`")]
 pub enum Dirty {
     /// It does not.
     Idle,
@@ -303,6 +305,7 @@ pub struct Vpn {
 
 /// How a client finds out that its gateway is dead.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are documented in `file`")]
 pub enum Detection {
     /// Echo requests; dead `rto_multiple` time-outs after the last answered one was sent.
     Probe { interval: SimDuration, rto_multiple: f64, min_rto: SimDuration },
@@ -350,6 +353,7 @@ pub struct Action {
 
 /// When an action happens.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are documented in `file`")]
 pub enum When {
     /// At an instant.
     At(SimTime),
@@ -402,6 +406,7 @@ pub struct Migrate {
 
 /// What ends pre-copy.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the fields are documented in `file`")]
 pub enum StopRule {
     /// Xen before 4.6.
     Xen40,

@@ -39,7 +39,10 @@ pub(crate) struct Sweep<'t> {
 #[derive(Debug)]
 struct Field<'t> {
     path: String,
+    /// The place of the last part of the path.
     key: Range<usize>,
+    /// The place of each part of the path; those of a quoted path share one.
+    parts: Vec<Range<usize>>,
     values: &'t [Node<'t>],
 }
 
@@ -69,7 +72,11 @@ impl<'t> Sweep<'t> {
             }
         }
         parts.reverse();
-        let id = if parts.is_empty() { "base".to_owned() } else { parts.join(",") };
+        let id = if parts.is_empty() {
+            "base".to_owned()
+        } else {
+            parts.join(",")
+        };
         (id, tree)
     }
 
@@ -81,13 +88,19 @@ impl<'t> Sweep<'t> {
 
 fn apply<'t>(tree: &mut Table<'t>, field: &Field<'t>, value: &Node<'t>) {
     let parts: Vec<&str> = field.path.split('.').collect();
-    let Some((last, parents)) = parts.split_last() else { return };
+    let Some((last, parents)) = parts.split_last() else {
+        return;
+    };
     let mut table = tree;
     for (at, part) in parents.iter().enumerate() {
         match table.get_mut(*part).map(Spanned::get_mut) {
             Some(DeValue::Table(inner)) => table = inner,
             Some(DeValue::Array(array)) if at + 1 == parents.len() => {
-                if let Some(slot) = last.parse().ok().and_then(|index: usize| array.get_mut(index)) {
+                if let Some(slot) = last
+                    .parse()
+                    .ok()
+                    .and_then(|index: usize| array.get_mut(index))
+                {
                     *slot = value.clone();
                 }
                 return;
@@ -110,7 +123,9 @@ fn is_absent(value: &Node<'_>) -> bool {
 /// Reads and checks the sweep of a document. Faults go to `faults`; what is
 /// returned then is good for [`Sweep::provides`] only.
 pub(crate) fn read<'t>(tree: &'t Table<'t>, faults: &mut Faults) -> Sweep<'t> {
-    let Some(node) = tree.get("sweep") else { return Sweep::default() };
+    let Some(node) = tree.get("sweep") else {
+        return Sweep::default();
+    };
     let mut sweep = Sweep::default();
     let DeValue::Table(axes) = node.get_ref() else {
         let fault = Fault::new(node.span(), "`sweep` must be a table of axes", "")
@@ -125,7 +140,11 @@ pub(crate) fn read<'t>(tree: &'t Table<'t>, faults: &mut Faults) -> Sweep<'t> {
         return sweep;
     }
     for (name, axis) in axes {
-        Check { faults, provided: &|_| false }.name(name.get_ref(), name.span());
+        Check {
+            faults,
+            provided: &|_| false,
+        }
+        .name(name.get_ref(), name.span());
         let DeValue::Table(table) = axis.get_ref() else {
             let name = quote(name.get_ref());
             let message = format!("the axis `{name}` must be a table");
@@ -136,7 +155,9 @@ pub(crate) fn read<'t>(tree: &'t Table<'t>, faults: &mut Faults) -> Sweep<'t> {
         };
         if let Some((axis, fields)) = read_axis(tree, name, axis.span(), table, faults) {
             sweep.axes.push(axis);
-            sweep.paths.extend(fields.iter().map(|field: &Field<'_>| field.path.clone()));
+            sweep
+                .paths
+                .extend(fields.iter().map(|field: &Field<'_>| field.path.clone()));
             sweep.fields.push(fields);
         }
     }
@@ -155,13 +176,14 @@ fn read_axis<'t>(
     let mut fields = Vec::new();
     for (key, node) in table {
         if key.get_ref() != "label" {
-            collect(key.get_ref(), key.span(), node, &mut fields, faults);
+            collect("", &[], key, node, &mut fields, faults);
         }
     }
     let Some(first) = fields.first() else {
         let message = format!("the axis `{}` sweeps nothing", quote(name.get_ref()));
-        let fault = Fault::new(span, message, "no path here")
-            .help("add the path of a value and an array, such as `link.wan.rtt = [\"10ms\", \"20ms\"]`");
+        let fault = Fault::new(span, message, "no path here").help(
+            "add the path of a value and an array, such as `link.wan.rtt = [\"10ms\", \"20ms\"]`",
+        );
         faults.push(fault);
         return None;
     };
@@ -183,7 +205,11 @@ fn read_axis<'t>(
         }
     }
     if points == 0 {
-        let fault = Fault::new(first.key.clone(), "an axis without points", "the array is empty");
+        let fault = Fault::new(
+            first.key.clone(),
+            "an axis without points",
+            "the array is empty",
+        );
         faults.push(fault.help("give at least one value"));
         return None;
     }
@@ -191,27 +217,42 @@ fn read_axis<'t>(
         Some(node) => written_labels(node, points, faults),
         None => first_labels(first, faults),
     };
-    Some((Axis { name: name.get_ref().to_string(), labels: labels? }, fields))
+    Some((
+        Axis {
+            name: name.get_ref().to_string(),
+            labels: labels?,
+        },
+        fields,
+    ))
 }
 
 /// Finds the arrays of an axis: `link.wan.rtt = […]` is a table of tables to
 /// TOML, and the same as `"link.wan.rtt" = […]` to us.
 fn collect<'t>(
     path: &str,
-    key: Range<usize>,
+    parts: &[Range<usize>],
+    key: &Spanned<toml::de::DeString<'t>>,
     node: &'t Node<'t>,
     fields: &mut Vec<Field<'t>>,
     faults: &mut Faults,
 ) {
+    let path = join(path, key.get_ref());
+    let of_key = key.get_ref().split('.').map(|_| key.span());
+    let parts: Vec<Range<usize>> = parts.iter().cloned().chain(of_key).collect();
     match node.get_ref() {
-        DeValue::Array(values) => fields.push(Field { path: path.to_owned(), key, values }),
+        DeValue::Array(values) => fields.push(Field {
+            path,
+            key: key.span(),
+            parts,
+            values,
+        }),
         DeValue::Table(table) if !table.is_empty() => {
-            for (inner, node) in table {
-                collect(&join(path, inner.get_ref()), inner.span(), node, fields, faults);
+            for (key, node) in table {
+                collect(&path, &parts, key, node, fields, faults);
             }
         }
         _ => {
-            let message = format!("{} must be an array of values", shown(path));
+            let message = format!("{} must be an array of values", shown(&path));
             let fault = Fault::new(node.span(), message, "")
                 .help("an axis gives an array with one value a point");
             faults.push(fault);
@@ -221,13 +262,22 @@ fn collect<'t>(
 
 /// Checks the path of a field, and its values where the path is good.
 fn field_values(tree: &Table<'_>, field: &Field<'_>, faults: &mut Faults) {
-    let Some((parent, shape)) = field_shape(tree, field, faults) else { return };
+    let Some((parent, shape)) = field_shape(tree, field, faults) else {
+        return;
+    };
     let last = field.path.rsplit('.').next().unwrap_or_default();
     for value in field.values {
         if !is_absent(value) {
-            Check { faults, provided: &|_| false }.value(value, shape, &field.path);
+            Check {
+                faults,
+                provided: &|_| false,
+            }
+            .value(value, shape, &field.path);
         } else if parent.requires(last) || last.parse::<usize>().is_ok() {
-            let message = format!("\"-\" takes {} away, which must be there", shown(&field.path));
+            let message = format!(
+                "\"-\" takes {} away, which must be there",
+                shown(&field.path)
+            );
             let fault = Fault::new(value.span(), message, "").help("give a value at every point");
             faults.push(fault);
         }
@@ -237,55 +287,76 @@ fn field_values(tree: &Table<'_>, field: &Field<'_>, faults: &mut Faults) {
 /// The shapes of the table around a swept value and of the value.
 fn field_shape(tree: &Table<'_>, field: &Field<'_>, faults: &mut Faults) -> Option<(Shape, Shape)> {
     let parts: Vec<&str> = field.path.split('.').collect();
-    if matches!(parts[0], "sweep" | "expect" | "name" | "description" | "seed" | "replications") {
-        let fault = Fault::new(field.key.clone(), format!("`{}` cannot be swept", parts[0]), "")
-            .help("it belongs to the whole scenario and not to a case");
+    if matches!(
+        parts[0],
+        "sweep" | "expect" | "name" | "description" | "seed" | "replications"
+    ) {
+        let fault = Fault::new(
+            field.key.clone(),
+            format!("`{}` cannot be swept", parts[0]),
+            "",
+        )
+        .help("it belongs to the whole scenario and not to a case");
         faults.push(fault);
         return None;
     }
     let mut shapes = (Shape::root(), Shape::root());
-    for (depth, part) in parts.iter().enumerate() {
-        let parent = &parts[..depth];
-        let around = if depth == 0 { None } else { find(tree, parent).map(Spanned::get_ref) };
-        let exists = match around {
-            Some(DeValue::Table(_)) => true,
-            Some(DeValue::Array(array)) => {
-                part.parse().is_ok_and(|index: usize| index < array.len())
-            }
-            _ => depth == 0,
-        };
-        if !exists {
-            let parent = quote(&parent.join("."));
-            let message = format!("`{parent}` is no table of this scenario");
-            let fault = Fault::new(field.key.clone(), message, "")
-                .help(format!("add `[{parent}]`: a sweep adds keys only to tables that are there"));
-            faults.push(fault);
-            return None;
-        }
-        // A name in the middle of a path must be there; a last one would be a new entry.
-        let (_, shape) = shapes;
-        let is_last = depth + 1 == parts.len();
-        let known = match (shape, around) {
-            (Shape::Named(_), Some(DeValue::Table(table))) if !is_last && !table.contains_key(*part) => {
-                table.keys().map(|key| key.get_ref().as_ref()).collect()
-            }
-            _ => match shape.child(part) {
-                Ok(child) => {
-                    shapes = (shape, child);
-                    continue;
-                }
-                Err(known) => known,
-            },
-        };
-        let place = if depth == 0 { "the scenario".into() } else { shown(&parent.join(".")) };
-        let nouns = if matches!(shape, Shape::Named(_)) { "entries" } else { "keys" };
-        let help = faults.did_you_mean(part, known, nouns);
-        let path = shown(&field.path);
-        let message = format!("{path} leads nowhere: {place} has no `{}`", quote(part));
-        faults.push(Fault::new(field.key.clone(), message, "").help(help));
-        return None;
+    for depth in 0..parts.len() {
+        let child = step(tree, &parts, depth, shapes.1, field, faults)?;
+        shapes = (shapes.1, child);
     }
     Some(shapes)
+}
+
+/// The shape of a part of a path below `shape`, or a fault.
+fn step(
+    tree: &Table<'_>,
+    parts: &[&str],
+    depth: usize,
+    shape: Shape,
+    field: &Field<'_>,
+    faults: &mut Faults,
+) -> Option<Shape> {
+    let (parent, part) = (&parts[..depth], parts[depth]);
+    let span = |depth: usize| field.parts.get(depth).unwrap_or(&field.key).clone();
+    let around = find(tree, parent).map(Spanned::get_ref);
+    let exists = match around {
+        Some(DeValue::Table(_)) => true,
+        Some(DeValue::Array(array)) => part.parse().is_ok_and(|index: usize| index < array.len()),
+        _ => depth == 0,
+    };
+    if !exists {
+        let parent = quote(&parent.join("."));
+        let message = format!("`{parent}` is no table of this scenario");
+        let help = format!("add `[{parent}]`: a sweep adds keys only to tables that are there");
+        faults.push(Fault::new(span(depth - 1), message, "").help(help));
+        return None;
+    }
+    // A name in the middle of a path must be there; a last one would be a new entry.
+    let is_last = depth + 1 == parts.len();
+    let named = matches!(shape, Shape::Named(_));
+    let known = match around {
+        Some(DeValue::Table(table)) if named && !is_last && !table.contains_key(part) => {
+            table.keys().map(|key| key.get_ref().as_ref()).collect()
+        }
+        _ => match shape.child(part) {
+            Ok(child) => return Some(child),
+            Err(known) => known,
+        },
+    };
+    let nouns = if named { "entries" } else { "keys" };
+    let help = faults.did_you_mean(part, known, nouns);
+    let place = match depth {
+        0 => "the scenario".to_owned(),
+        _ => shown(&parent.join(".")),
+    };
+    let part = quote(part);
+    let message = format!(
+        "{} leads nowhere: {place} has no `{part}`",
+        shown(&field.path)
+    );
+    faults.push(Fault::new(span(depth), message, "").help(help));
+    None
 }
 
 fn written_labels(node: &Node<'_>, points: usize, faults: &mut Faults) -> Option<Vec<String>> {
@@ -336,7 +407,9 @@ fn fit_labels(labels: Vec<(String, Range<usize>)>, faults: &mut Faults) -> Optio
     let mut seen: BTreeMap<&str, &Range<usize>> = BTreeMap::new();
     let mut good = true;
     for (label, span) in &labels {
-        let odd = label.chars().find(|c| matches!(c, ',' | '=') || c.is_control());
+        let odd = label
+            .chars()
+            .find(|c| matches!(c, ',' | '=') || c.is_control());
         let message = if label.is_empty() {
             "a label is empty".to_owned()
         } else if label.chars().count() > LONGEST_LABEL {
@@ -344,9 +417,13 @@ fn fit_labels(labels: Vec<(String, Range<usize>)>, faults: &mut Faults) -> Optio
         } else if let Some(odd) = odd {
             format!("a label contains {odd:?}")
         } else if let Some(first) = seen.insert(label, span) {
-            let fault = Fault::new(span.clone(), format!("two points are labelled `{}`", quote(label)), "the second one")
-                .related(first.clone(), "the first one")
-                .help("give every point its own `label`");
+            let fault = Fault::new(
+                span.clone(),
+                format!("two points are labelled `{}`", quote(label)),
+                "the second one",
+            )
+            .related(first.clone(), "the first one")
+            .help("give every point its own `label`");
             faults.push(fault);
             good = false;
             continue;
@@ -354,7 +431,9 @@ fn fit_labels(labels: Vec<(String, Range<usize>)>, faults: &mut Faults) -> Optio
             continue;
         };
         let fault = Fault::new(span.clone(), message, "");
-        faults.push(fault.help("labels stand in case ids such as `rtt=20ms,method=diff`; choose a short `label`"));
+        faults.push(fault.help(
+            "labels stand in case ids such as `rtt=20ms,method=diff`; choose a short `label`",
+        ));
         good = false;
     }
     good.then(|| labels.into_iter().map(|(label, _)| label).collect())
@@ -370,11 +449,16 @@ fn overlaps(sweep: &Sweep<'_>, faults: &mut Faults) {
         .collect();
     paths.sort_by(|(a, x), (b, y)| a.cmp(b).then(x.key.start.cmp(&y.key.start)));
     for pair in paths.windows(2) {
-        let [(outer, first), (inner, second)] = pair else { continue };
+        let [(outer, first), (inner, second)] = pair else {
+            continue;
+        };
         if inner.starts_with(outer) {
             let message = format!("{} is swept twice", shown(&second.path));
             let fault = Fault::new(second.key.clone(), message, "again here")
-                .related(first.key.clone(), format!("{} is swept here", shown(&first.path)))
+                .related(
+                    first.key.clone(),
+                    format!("{} is swept here", shown(&first.path)),
+                )
                 .help("sweep a value in one axis only");
             faults.push(fault);
         }
@@ -386,19 +470,33 @@ fn counts(tree: &Table<'_>, sweep: &Sweep<'_>, span: Range<usize>, faults: &mut 
     let cases = sweep
         .axes
         .iter()
-        .try_fold(1_usize, |product, axis| product.checked_mul(axis.labels.len()))
+        .try_fold(1_usize, |product, axis| {
+            product.checked_mul(axis.labels.len())
+        })
         .unwrap_or(usize::MAX);
     if cases > MOST_CASES {
-        let sizes: Vec<String> = sweep.axes.iter().map(|axis| axis.labels.len().to_string()).collect();
+        let sizes: Vec<String> = sweep
+            .axes
+            .iter()
+            .map(|axis| axis.labels.len().to_string())
+            .collect();
         let message = format!("the sweep has {} cases", sizes.join(" × "));
         let fault = Fault::new(span, message, "").help("at most 100,000 are allowed");
         faults.push(fault);
         return;
     }
-    let Some(count) = find(tree, &["replications", "count"]) else { return };
-    let number = count.get_ref().as_integer().and_then(|number| number.as_str().parse::<u64>().ok());
+    let Some(count) = find(tree, &["replications", "count"]) else {
+        return;
+    };
+    let number = count
+        .get_ref()
+        .as_integer()
+        .and_then(|number| number.as_str().parse::<u64>().ok());
     if number.is_some_and(|number| number.saturating_mul(cases as u64) > MOST_RUNS) {
-        let message = format!("{} replications of {cases} cases are too many", number.unwrap_or(0));
+        let message = format!(
+            "{} replications of {cases} cases are too many",
+            number.unwrap_or(0)
+        );
         let fault = Fault::new(count.span(), message, "");
         faults.push(fault.help("replications times cases may be at most 10,000,000"));
     }

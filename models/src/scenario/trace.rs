@@ -32,7 +32,11 @@ struct Trace {
 
 impl<'l> Traces<'l> {
     pub(crate) fn new(load: &'l mut dyn FnMut(&str) -> Result<String, String>) -> Self {
-        Self { load, files: BTreeMap::new(), left: 0 }
+        Self {
+            load,
+            files: BTreeMap::new(),
+            left: 0,
+        }
     }
 
     /// Bounds the memory of all copies that [`Traces::get`] hands out from now on.
@@ -51,7 +55,10 @@ impl<'l> Traces<'l> {
             Some(left) => self.left = left,
             None => {
                 let message = "the traces of all cases would take more than 1 GiB of memory";
-                return Err((message.to_owned(), "use fewer cases or shorter traces".to_owned()));
+                return Err((
+                    message.to_owned(),
+                    "use fewer cases or shorter traces".to_owned(),
+                ));
             }
         }
         Ok(phases.clone())
@@ -72,15 +79,20 @@ impl<'l> Traces<'l> {
             return failed(format!("the name of a trace file {problem}"), help);
         }
         if self.files.len() >= MOST_FILES {
-            return failed("the scenario names more than 100 trace files".to_owned(), "use fewer");
+            return failed(
+                "the scenario names more than 100 trace files".to_owned(),
+                "use fewer",
+            );
         }
         match (self.load)(name) {
-            Err(problem) => {
-                failed(format!("the trace file cannot be read: {problem}"), "is it beside the scenario?")
-            }
-            Ok(text) if text.len() > LONGEST => {
-                failed("the trace file is larger than 64 MiB".to_owned(), "make its phases longer")
-            }
+            Err(problem) => failed(
+                format!("the trace file cannot be read: {problem}"),
+                "is it beside the scenario?",
+            ),
+            Ok(text) if text.len() > LONGEST => failed(
+                "the trace file is larger than 64 MiB".to_owned(),
+                "make its phases longer",
+            ),
             Ok(text) => {
                 let phases = phases(&text).map_err(|(line, problem)| {
                     let help = "columns are `start_s,rate_mib_s,working_set_mib`; starts begin at 0 and grow";
@@ -115,7 +127,10 @@ fn phases(text: &str) -> Result<Vec<DirtyPhase>, (usize, String)> {
     let header = lines.next().map_or("", |(line, _)| line);
     if header.split(',').ne(HEADER) {
         let found = super::fault::quote(header);
-        return Err((1, format!("the header is `{found}` and not `{}`", HEADER.join(","))));
+        return Err((
+            1,
+            format!("the header is `{found}` and not `{}`", HEADER.join(",")),
+        ));
     }
     let mut phases: Vec<DirtyPhase> = Vec::new();
     for (line, number) in lines {
@@ -128,12 +143,19 @@ fn phases(text: &str) -> Result<Vec<DirtyPhase>, (usize, String)> {
                 return Err((number, "the first start is not 0".to_owned()));
             }
             Some(before) if phase.start <= before.start => {
-                return Err((number, "the start is not later than the one before".to_owned()));
+                return Err((
+                    number,
+                    "the start is not later than the one before".to_owned(),
+                ));
             }
             _ => phases.push(phase),
         }
     }
-    if phases.is_empty() { Err((2, "there is no row".to_owned())) } else { Ok(phases) }
+    if phases.is_empty() {
+        Err((2, "there is no row".to_owned()))
+    } else {
+        Ok(phases)
+    }
 }
 
 fn phase(line: &str) -> Result<DirtyPhase, String> {
@@ -145,7 +167,10 @@ fn phase(line: &str) -> Result<DirtyPhase, String> {
     let rate = number(rate)? * MIB;
     let working_set = number(working_set)? * MIB;
     // Below 2^53 an `f64` is exact to the unit; no guest has more of anything.
-    if [start, rate, working_set].iter().any(|value| *value >= 9e15) {
+    if [start, rate, working_set]
+        .iter()
+        .any(|value| *value >= 9e15)
+    {
         return Err("a number is too large".to_owned());
     }
     Ok(DirtyPhase {
@@ -156,10 +181,16 @@ fn phase(line: &str) -> Result<DirtyPhase, String> {
 }
 
 fn number(cell: &str) -> Result<f64, String> {
-    let plain = !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let plain = !cell.is_empty()
+        && cell
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
     match cell.parse::<f64>() {
         Ok(value) if plain && value.is_finite() => Ok(value),
-        _ => Err(format!("`{}` is not a number of 0 or more, such as 12.5", super::fault::quote(cell))),
+        _ => Err(format!(
+            "`{}` is not a number of 0 or more, such as 12.5",
+            super::fault::quote(cell)
+        )),
     }
 }
 
@@ -186,13 +217,25 @@ mod tests {
             (&format!("{head}0,1,1\n\n"), 3, "1 columns"),
         ] {
             let (at, problem) = phases(text).unwrap_err();
-            assert!(at == line && problem.contains(part), "{text:?}: line {at}: {problem}");
+            assert!(
+                at == line && problem.contains(part),
+                "{text:?}: line {at}: {problem}"
+            );
         }
     }
 
     #[test]
     fn a_trace_stays_beside_its_scenario() {
-        for name in ["/etc/x.csv", "../x.csv", "a/../x.csv", "a\\x.csv", "c:x.csv", "x.txt", "", "a//x.csv"] {
+        for name in [
+            "/etc/x.csv",
+            "../x.csv",
+            "a/../x.csv",
+            "a\\x.csv",
+            "c:x.csv",
+            "x.txt",
+            "",
+            "a//x.csv",
+        ] {
             assert!(bad_path(name).is_some(), "{name}");
         }
         assert_eq!(bad_path("traces/web.csv"), None);

@@ -29,9 +29,15 @@ pub fn parse(
     load: &mut dyn FnMut(&str) -> Result<String, String>,
 ) -> Result<Study, Vec<Fault>> {
     let mut faults = Faults::new();
-    let Some(tree) = document::read(text, &mut faults) else { return Err(faults.into_vec()) };
+    let Some(tree) = document::read(text, &mut faults) else {
+        return Err(faults.into_vec());
+    };
     let sweep = sweep::read(&tree, &mut faults);
-    Check { faults: &mut faults, provided: &|path| sweep.provides(path) }.document(&tree);
+    Check {
+        faults: &mut faults,
+        provided: &|path| sweep.provides(path),
+    }
+    .document(&tree);
     if !faults.is_empty() {
         return Err(faults.into_vec());
     }
@@ -39,10 +45,15 @@ pub fn parse(
     let cases = cases(&tree, &sweep, &mut traces, &mut faults);
     let ids: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
     // Without all cases there is nothing to compare the ids with.
-    let expectations =
-        if cases.len() == sweep.cases() { expect::read(&tree, &sweep.axes, &ids, &mut faults) } else { Vec::new() };
+    let expectations = if cases.len() == sweep.cases() {
+        expect::read(&tree, &sweep.axes, &ids, &mut faults)
+    } else {
+        Vec::new()
+    };
     let head = head(&tree, &mut faults);
-    let Some(head) = head.filter(|_| faults.is_empty()) else { return Err(faults.into_vec()) };
+    let Some(head) = head.filter(|_| faults.is_empty()) else {
+        return Err(faults.into_vec());
+    };
     Ok(Study {
         name: head.name,
         description: head.description,
@@ -51,7 +62,15 @@ pub fn parse(
         replications: head.replications.count,
         confidence: head.replications.confidence,
         axes: sweep.axes,
-        cases: cases.into_iter().filter_map(|case| Some(Case { id: case.id, scenario: case.scenario? })).collect(),
+        cases: cases
+            .into_iter()
+            .filter_map(|case| {
+                Some(Case {
+                    id: case.id,
+                    scenario: case.scenario?,
+                })
+            })
+            .collect(),
         expectations,
     })
 }
@@ -71,7 +90,10 @@ fn cases<'t>(
     let mut base = tree.clone();
     base.remove("sweep");
     base.remove("expect");
-    let swept: usize = sweep.fields().map(|values| values.iter().map(weight).max().unwrap_or(0)).sum();
+    let swept: usize = sweep
+        .fields()
+        .map(|values| values.iter().map(weight).max().unwrap_or(0))
+        .sum();
     let each = base.values().map(weight).sum::<usize>() + swept;
     let total = each.saturating_mul(sweep.cases());
     if total > MOST_MEMORY {
@@ -89,7 +111,10 @@ fn cases<'t>(
         let clean = found.is_empty();
         faults.absorb(found, &id);
         // A scenario with faults is of no use, and its memory neither.
-        cases.push(Tried { id, scenario: scenario.filter(|_| clean) });
+        cases.push(Tried {
+            id,
+            scenario: scenario.filter(|_| clean),
+        });
         if faults.is_full() {
             break;
         }
@@ -106,7 +131,11 @@ fn scenario(
     faults: &mut Faults,
 ) -> Option<Scenario> {
     if !axes.is_empty() {
-        Check { faults, provided: &|_| false }.document(&case);
+        Check {
+            faults,
+            provided: &|_| false,
+        }
+        .document(&case);
         if !faults.is_empty() {
             return None;
         }
@@ -119,7 +148,10 @@ fn scenario(
 fn head(tree: &Table<'_>, faults: &mut Faults) -> Option<ScenarioFile> {
     let mut head = Table::new();
     for (key, node) in tree {
-        if matches!(key.get_ref().as_ref(), "name" | "description" | "seed" | "replications") {
+        if matches!(
+            key.get_ref().as_ref(),
+            "name" | "description" | "seed" | "replications"
+        ) {
             head.insert(key.clone(), node.clone());
         }
     }
@@ -156,7 +188,12 @@ fn hash(text: &str, traces: &Traces<'_>) -> String {
     for trace in traces.texts() {
         hasher.update(trace);
     }
-    hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hasher
+        .finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -171,48 +208,90 @@ mod tests {
     const TRACE: &str = "start_s,rate_mib_s,working_set_mib\n0,10,64\n60,0,0\n";
 
     fn load(name: &str) -> Result<String, String> {
-        if name == "traces/web.csv" { Ok(TRACE.to_owned()) } else { Err("no such file".to_owned()) }
+        if name == "traces/web.csv" {
+            Ok(TRACE.to_owned())
+        } else {
+            Err("no such file".to_owned())
+        }
     }
 
     fn study(text: &str) -> Study {
         parse(text, &mut load).unwrap_or_else(|faults| {
-            panic!("{}", super::super::fault::render("test.toml", text, &faults, false))
+            panic!(
+                "{}",
+                super::super::fault::render("test.toml", text, &faults, false)
+            )
         })
     }
 
     #[test]
     fn every_kind_of_entry_reaches_the_study() {
         let study = study(EVERYTHING);
-        assert_eq!((study.name.as_str(), study.seed, study.replications), ("everything", 7, 3));
+        assert_eq!(
+            (study.name.as_str(), study.seed, study.replications),
+            ("everything", 7, 3)
+        );
         let ids: Vec<&str> = study.cases.iter().map(|case| case.id.as_str()).collect();
         assert_eq!(ids.len(), 9);
-        assert_eq!(ids[..4], ["rtt=10ms,method=plain", "rtt=10ms,method=esp", "rtt=10ms,method=xen", "rtt=20ms,method=plain"]);
+        assert_eq!(
+            ids[..4],
+            [
+                "rtt=10ms,method=plain",
+                "rtt=10ms,method=esp",
+                "rtt=10ms,method=xen",
+                "rtt=20ms,method=plain"
+            ]
+        );
         let scenario = &study.cases[4].scenario;
         assert_eq!(scenario.sites, ["office", "osaka", "tokyo"]);
         assert_eq!(scenario.links[1].delay, SimDuration::from_millis(10));
         assert_eq!(scenario.links[1].sites, [2, 1]);
-        assert_eq!(scenario.traffic[0].stop, SimTime::ZERO + SimDuration::from_secs(3600));
+        assert_eq!(
+            scenario.traffic[0].stop,
+            SimTime::ZERO + SimDuration::from_secs(3600)
+        );
         let dirty = |index: usize| &scenario.vms[index].dirty;
-        assert!(matches!(dirty(0), Dirty::Constant { working_set, .. } if working_set.get() == 1 << 30));
+        assert!(
+            matches!(dirty(0), Dirty::Constant { working_set, .. } if working_set.get() == 1 << 30)
+        );
         assert_eq!(*dirty(1), Dirty::Idle);
-        assert!(matches!(dirty(2), Dirty::Zipf { working_set, .. } if working_set.get() == 128 << 20));
-        assert!(matches!(dirty(3), Dirty::Trace { phases, pattern: Pattern::Random } if phases.len() == 2));
-        assert!(matches!(dirty(4), Dirty::HotCold { cold, .. } if *cold == Bytes::new((4096 - 256) << 20)));
+        assert!(
+            matches!(dirty(2), Dirty::Zipf { working_set, .. } if working_set.get() == 128 << 20)
+        );
+        assert!(
+            matches!(dirty(3), Dirty::Trace { phases, pattern: Pattern::Random } if phases.len() == 2)
+        );
+        assert!(
+            matches!(dirty(4), Dirty::HotCold { cold, .. } if *cold == Bytes::new((4096 - 256) << 20))
+        );
         let vpn = scenario.tunnels[1].vpn.as_ref().unwrap();
         assert_eq!((vpn.client, vpn.gateways.as_slice()), (0, &[0, 1][..]));
-        assert!(matches!(vpn.detection, Some(Detection::Strongswan { tries: 5, .. })));
-        assert_eq!(scenario.actions[0].when, When::Exponential { mean: SimDuration::from_secs(1800) });
+        assert!(matches!(
+            vpn.detection,
+            Some(Detection::Strongswan { tries: 5, .. })
+        ));
+        assert_eq!(
+            scenario.actions[0].when,
+            When::Exponential {
+                mean: SimDuration::from_secs(1800)
+            }
+        );
         let first = &study.expectations[0];
-        assert_eq!((first.published, first.min, first.max), (Some(100.0), Some(95.0), Some(104.0)));
+        assert_eq!(
+            (first.published, first.min, first.max),
+            (Some(100.0), Some(95.0), Some(104.0))
+        );
     }
 
     #[test]
     fn a_dash_takes_a_key_away_and_a_point_moves_all_its_keys() {
         let study = study(EVERYTHING);
-        let moves = study.cases[..3].iter().map(|case| match &case.scenario.actions[3].what {
-            What::Migrate(migrate) => (migrate.tunnel, migrate.stop_rule.clone().unwrap()),
-            other => panic!("{other:?}"),
-        });
+        let moves = study.cases[..3]
+            .iter()
+            .map(|case| match &case.scenario.actions[3].what {
+                What::Migrate(migrate) => (migrate.tunnel, migrate.stop_rule.clone().unwrap()),
+                other => panic!("{other:?}"),
+            });
         let moves: Vec<(Option<usize>, StopRule)> = moves.collect();
         assert!(matches!(moves[0], (None, StopRule::Qemu(_))));
         assert!(matches!(moves[1], (Some(0), StopRule::Simgrid { .. })));
@@ -234,15 +313,26 @@ mod tests {
         assert_eq!(faults.len(), 1);
         assert_eq!(&text[faults[0].span.clone()], "\"epsilon\"");
         assert_eq!(faults[0].message, "there is no tunnel `epsilon`");
-        assert!(faults[0].help.as_ref().unwrap().contains("found in case `rtt=10ms,method=esp`"));
+        assert!(
+            faults[0]
+                .help
+                .as_ref()
+                .unwrap()
+                .contains("found in case `rtt=10ms,method=esp`")
+        );
     }
 
     #[test]
     fn a_short_file_cannot_ask_for_too_much() {
         let head = "name = \"a\"\nseed = 1\n[site.a]\n[sweep.x]\n";
-        let values: Vec<String> = (0..400).map(|value| format!("\"{}s\"", value + 1)).collect();
+        let values: Vec<String> = (0..400)
+            .map(|value| format!("\"{}s\"", value + 1))
+            .collect();
         let values = values.join(",");
         let text = format!("{head}until = [{values}]\n[sweep.y]\nseries = [{values}]\n");
-        assert_eq!(parse(&text, &mut load).unwrap_err()[0].message, "the sweep has 400 × 400 cases");
+        assert_eq!(
+            parse(&text, &mut load).unwrap_err()[0].message,
+            "the sweep has 400 × 400 cases"
+        );
     }
 }
