@@ -17,7 +17,9 @@ use crate::run::Jobs;
 use crate::table::{Align, Table, wrap};
 
 /// Widest line of a claim.
-const CLAIM_WIDTH: usize = 48;
+const CLAIM_WIDTH: usize = 56;
+/// Most digits after the point.
+const MOST_DIGITS: usize = 6;
 /// Longest file that a table is spliced into.
 const SPLICE_BYTES: u64 = 4 << 20;
 const BEGIN: &str = "<!-- BEGIN: verify -->";
@@ -175,12 +177,20 @@ fn numbers(verdict: &Verdict) -> [String; 3] {
         max,
         ..
     } = *verdict;
-    let values = [published, simulated, min, max].into_iter().flatten();
-    let unit = Unit::fitting(
-        &verdict.unit,
-        values.clone().map(f64::abs).fold(0.0, f64::max),
+    let mut values: Vec<f64> = [published, min, max].into_iter().flatten().collect();
+    if values.is_empty() || !verdict.pass {
+        values.extend(simulated);
+    }
+    let largest = values.iter().map(|value| value.abs()).fold(0.0, f64::max);
+    let unit = Unit::fitting(&verdict.unit, largest);
+    let few = decimals(
+        values
+            .iter()
+            .copied()
+            .chain(simulated)
+            .map(|value| unit.of(value)),
     );
-    let digits = decimals(values.map(|value| unit.of(value)));
+    let digits = digits(few, values.iter().map(|&value| unit.of(value)).collect());
     let blank = if matches!(unit.symbol, "" | "%") {
         ""
     } else {
@@ -197,6 +207,22 @@ fn numbers(verdict: &Verdict) -> [String; 3] {
     };
     let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), with_unit);
     [cell(published), cell(simulated), allowed]
+}
+
+/// Digits after the point, at least `few`, with which values that differ look different.
+fn digits(few: usize, mut values: Vec<f64>) -> usize {
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    let differ = |digits: usize| {
+        let texts: Vec<String> = values
+            .iter()
+            .map(|value| format!("{value:.digits$}"))
+            .collect();
+        texts.windows(2).all(|pair| pair[0] != pair[1])
+    };
+    (few..=MOST_DIGITS)
+        .find(|&digits| differ(digits))
+        .unwrap_or(MOST_DIGITS)
 }
 
 fn basis(verdict: &Verdict) -> &'static str {
@@ -333,6 +359,8 @@ mod tests {
     fn numbers_of_a_claim_share_a_unit() {
         let row = numbers(&verdict("ms", 2_770.4, Some(2_600.0), Some(3_000.0)));
         assert_eq!(row, ["-", "2.77 s", "2.60 to 3.00 s"]);
+        let row = numbers(&verdict("ms", 1_400.4, Some(1_399.0), Some(1_401.0)));
+        assert_eq!(row, ["-", "1.400 s", "1.399 to 1.401 s"]);
         let row = numbers(&verdict("1", 29.0, Some(29.0), Some(29.0)));
         assert_eq!(row, ["-", "29", "exactly 29"]);
         let row = numbers(&verdict("%", 12.5, None, Some(15.0)));

@@ -323,15 +323,23 @@ fn two_scenarios_of_one_name_are_refused() {
     );
 }
 
+#[cfg(unix)]
 #[test]
-fn a_trace_from_outside_the_folder_is_refused() {
+fn a_trace_comes_from_the_folder_of_the_scenario_only() {
     let outside = folder_with("secret.csv", "start_s,rate_mib_s,working_set_mib\n0,1,1\n");
     let secret = outside.path().join("secret.csv");
-    let dirty = format!(
-        "\n[vm.web.dirty.trace]\nfile = {:?}\n",
-        secret.to_str().unwrap()
-    );
+    let dirty = "\n[vm.web.dirty.trace]\nfile = \"trace.csv\"\n";
     let folder = folder_with("small.toml", &format!("{SMALL}{dirty}"));
+    let trace = folder.path().join("trace.csv");
+    let output = watari(folder.path(), &["check", "small.toml"]);
+    assert_code(&output, 2);
+    assert!(
+        stderr(&output).contains("cannot read `trace.csv`"),
+        "{}",
+        stderr(&output)
+    );
+
+    std::os::unix::fs::symlink(&secret, &trace).unwrap();
     let output = watari(folder.path(), &["check", "small.toml"]);
     assert_code(&output, 2);
     assert!(
@@ -339,9 +347,9 @@ fn a_trace_from_outside_the_folder_is_refused() {
         "{}",
         stderr(&output)
     );
-    let dirty = "\n[vm.web.dirty.trace]\nfile = \"trace.csv\"\n";
-    fs::write(folder.path().join("small.toml"), format!("{SMALL}{dirty}")).unwrap();
-    fs::copy(&secret, folder.path().join("trace.csv")).unwrap();
+
+    fs::remove_file(&trace).unwrap();
+    fs::copy(&secret, &trace).unwrap();
     assert_code(
         &watari(folder.path(), &["run", "small.toml", "--no-figures"]),
         0,

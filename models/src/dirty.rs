@@ -72,9 +72,9 @@ impl DirtyModel {
         self.classes.len()
     }
 
-    /// Pages of a class.
-    pub fn pages_of(&self, class: usize) -> Pages {
-        self.classes[class].pages
+    /// Pages of a class that may be written between two instants.
+    pub fn pages_of(&self, class: usize, from: SimTime, to: SimTime) -> Pages {
+        self.writes(class, from, to).1
     }
 
     /// Pages that are never written.

@@ -33,6 +33,8 @@ pub struct Client {
     /// Index into the tunnel's list of gateways.
     current: usize,
     status: Status,
+    /// When it wants to be woken; other wake-ups are out of date.
+    wake: Option<SimTime>,
     /// Instant of the first probe, modulo its interval.
     probe_phase: SimDuration,
     times: Times,
@@ -43,8 +45,9 @@ enum Status {
     Up,
     /// The way is dead, the client does not know yet.
     Suspecting,
-    /// It connects to the gateway with this index into its list.
-    Connecting(usize),
+    /// It connects to the gateway with index `next` into its list, which
+    /// answered its first packet or did not.
+    Connecting { next: usize, answered: bool },
 }
 
 /// When the first fail-over of a tunnel went through its steps.
@@ -81,6 +84,7 @@ impl Client {
             tunnel: tunnel.clone(),
             current: 0,
             status: Status::Up,
+            wake: None,
             probe_phase,
             times: Times::default(),
         }
@@ -115,31 +119,37 @@ impl Client {
         self.status = Status::Suspecting;
         let Some(detector) = &self.vpn.detection else { return Step::Wait };
         let situation = Situation { failed: now, rtt, phase: self.probe_phase, busy };
-        Step::At(detection(detector, situation).max(now))
+        let at = detection(detector, situation).max(now);
+        self.wake_at(at)
     }
 
     /// The way to the gateway works again before the client gave it up.
     pub fn on_repair(&mut self) {
         if self.status == Status::Suspecting {
             self.status = Status::Up;
+            self.wake = None;
+            // An outage that nobody noticed is no fail-over.
+            if self.times.detected.is_none() {
+                self.times.failed = None;
+            }
         }
     }
 
     /// The instant it asked for has come. `way` tells whether a gateway answers
     /// and the round-trip time there.
     pub fn on_wake(&mut self, now: SimTime, way: impl Fn(usize) -> (bool, SimDuration)) -> Step {
+        if self.wake != Some(now) {
+            return Step::Wait;
+        }
+        self.wake = None;
         match self.status {
             Status::Up => Step::Wait,
             Status::Suspecting => {
-                if way(self.gateway()).0 {
-                    self.status = Status::Up;
-                    return Step::Wait;
-                }
                 self.times.detected.get_or_insert(now);
                 self.connect(now, self.current, way)
             }
-            Status::Connecting(next) => {
-                if !way(self.vpn.gateways[next]).0 {
+            Status::Connecting { next, answered } => {
+                if !answered || !way(self.vpn.gateways[next]).0 {
                     return self.connect(now, next, way);
                 }
                 let moved = self.current != next;
@@ -169,15 +179,20 @@ impl Client {
         way: impl Fn(usize) -> (bool, SimDuration),
     ) -> Step {
         let next = (last + 1) % self.vpn.gateways.len();
-        self.status = Status::Connecting(next);
-        let (alive, rtt) = way(self.vpn.gateways[next]);
-        if !alive {
-            return Step::At(now + CONNECT_TIMEOUT);
+        let (answered, rtt) = way(self.vpn.gateways[next]);
+        self.status = Status::Connecting { next, answered };
+        if !answered {
+            return self.wake_at(now + CONNECT_TIMEOUT);
         }
         let compute = (self.tunnel.phase1_time, self.tunnel.phase2_time);
         let (phase1, phase2) = ike::durations(self.tunnel.ike, rtt, compute);
         self.times.contacted.get_or_insert(now);
         self.times.phase1.get_or_insert(now + phase1);
-        Step::At(now + phase1 + phase2)
+        self.wake_at(now + phase1 + phase2)
+    }
+
+    fn wake_at(&mut self, at: SimTime) -> Step {
+        self.wake = Some(at);
+        Step::At(at)
     }
 }

@@ -64,6 +64,9 @@ pub struct Network {
     /// Connections that are sending, in the order of their indices.
     sending: Vec<usize>,
     fair: Fair,
+    /// Scratch memory of [`Self::gather`], kept between calls.
+    reached: Vec<bool>,
+    others: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -73,6 +76,9 @@ struct Connection {
     window: Option<Window>,
     /// Largest amount in flight beside the congestion window, bytes.
     flight_cap: f64,
+    /// Rate of the application, payload bytes a second: as the transport has
+    /// it, and with the limit of its owner.
+    own_rate: f64,
     max_rate: f64,
     bounds: Bounds,
     losses: Option<Losses>,
@@ -92,6 +98,8 @@ struct Connection {
     bottleneck: f64,
     updated: SimTime,
     round_end: SimTime,
+    /// Until when losses belong to a flight that was answered already.
+    repaired_until: Option<SimTime>,
     next: Next,
     timer: Option<EventId>,
     /// Rate at which goodput counts as recovered, after a dead path.
@@ -134,14 +142,16 @@ pub struct Recorder {
 impl Network {
     /// A network with these capacities (bytes a second) and buffers (bytes).
     pub fn new(capacity: Vec<f64>, buffer: Vec<f64>) -> Self {
-        Self { capacity, buffer, connections: Vec::new(), sending: Vec::new(), fair: Fair::default() }
+        let reached = vec![false; capacity.len()];
+        let (connections, sending, others) = (Vec::new(), Vec::new(), Vec::new());
+        Self { capacity, buffer, connections, sending, fair: Fair::default(), reached, others }
     }
 
     /// Opens a connection; its index is how it is called from now on. `losses`
     /// is the random stream of its packet losses.
     pub fn open(&mut self, route: Route, transport: &Transport, losses: Stream, now: SimTime) -> usize {
         let mut connection = Connection::new(transport, route, now);
-        if connection.route.loss > 0.0 && connection.window.is_some() {
+        if connection.window.is_some() {
             connection.losses = Some(Losses::new(connection.route.loss, losses));
         }
         self.connections.push(connection);
@@ -173,7 +183,16 @@ impl Network {
                 self.start(id);
             }
         }
-        self.settle(Some(id), queue);
+        self.settle(id, queue);
+    }
+
+    /// Holds a connection's application to a rate in payload bytes a second,
+    /// beside the rate of its transport. `f64::INFINITY` lifts it.
+    pub fn limit(&mut self, id: usize, rate: f64, queue: &mut Queue<Event>) {
+        let connection = &mut self.connections[id];
+        connection.advance(queue.now());
+        connection.max_rate = connection.own_rate.min(rate);
+        self.settle(id, queue);
     }
 
     /// The timer of a connection fired.
@@ -196,13 +215,13 @@ impl Network {
                 }
             }
             Next::Loss => {
-                if connection.lose_packet() == Repair::Timeout {
+                if connection.lose_packet(now) == Repair::Timeout {
                     self.stall(id, now);
                 }
             }
             Next::Retry => self.retry(id, now, &mut signals),
         }
-        self.settle(Some(id), queue);
+        self.settle(id, queue);
         let connection = &mut self.connections[id];
         signals.recovered = connection.has_recovered();
         signals
@@ -212,27 +231,51 @@ impl Network {
     pub fn block(&mut self, id: usize, queue: &mut Queue<Event>) {
         let now = queue.now();
         let connection = &mut self.connections[id];
-        connection.blocked = true;
-        if matches!(connection.state, State::Sending) {
+        if std::mem::replace(&mut connection.blocked, true) {
+            return;
+        }
+        let sends = matches!(connection.state, State::Sending);
+        // One that waits for the time-out of a lost packet was alive as well.
+        if sends || matches!(connection.state, State::Stalled { .. }) {
+            connection.recovery.get_or_insert(connection.rate * RECOVERED);
+        }
+        if sends {
             connection.advance(now);
-            connection.recovery = Some(connection.rate * RECOVERED);
             connection.lose_flight();
             // The last acknowledgement arrives half a round trip later.
             let first = now + connection.route.delay;
             self.stall(id, first);
-            self.settle(Some(id), queue);
+            self.settle(id, queue);
         }
     }
 
-    /// The path of a connection works again, perhaps another way.
-    pub fn unblock(&mut self, id: usize, route: Option<Route>, queue: &mut Queue<Event>) {
+    /// The path of a connection works again.
+    pub fn unblock(&mut self, id: usize) {
+        self.connections[id].blocked = false;
+    }
+
+    /// Whether the path of a connection is dead.
+    pub fn is_blocked(&self, id: usize) -> bool {
+        self.connections[id].blocked
+    }
+
+    /// A connection goes another way from now on.
+    pub fn reroute(&mut self, id: usize, route: Route, queue: &mut Queue<Event>) {
         let connection = &mut self.connections[id];
-        connection.blocked = false;
-        if let Some(route) = route {
-            connection.advance(queue.now());
-            connection.base_rtt = route.rtt().as_secs_f64();
-            connection.route = route;
-            self.settle(Some(id), queue);
+        if connection.route == route {
+            return;
+        }
+        connection.advance(queue.now());
+        let sends = matches!(connection.state, State::Sending);
+        if sends {
+            // Those it leaves behind share what it had.
+            self.stop(id);
+            self.settle(id, queue);
+        }
+        self.connections[id].take_route(route);
+        if sends {
+            self.start(id);
+            self.settle(id, queue);
         }
     }
 
@@ -241,7 +284,7 @@ impl Network {
         self.connections[id].advance(queue.now());
         self.connections[id].state = State::Closed;
         self.stop(id);
-        self.settle(Some(id), queue);
+        self.settle(id, queue);
     }
 
     /// Time from the end of sending until the last byte is at the receiver.
@@ -252,14 +295,16 @@ impl Network {
     }
 
     /// The current rate in payload bytes a second: of an idle connection, when
-    /// it last sent; of one that never sent, what its links could carry.
+    /// it last sent; of one that never sent, what its links, its buffers and its
+    /// application could make of it.
     pub fn rate(&self, id: usize) -> f64 {
         let connection = &self.connections[id];
         if connection.rate > 0.0 {
             return connection.rate;
         }
         let links = connection.route.resources.iter().map(|&resource| self.capacity[resource]);
-        links.fold(f64::INFINITY, f64::min).min(1e15) / connection.route.ratio
+        let links = links.fold(f64::INFINITY, f64::min).min(1e15) / connection.route.ratio;
+        links.min(connection.fastest())
     }
 
     /// Payload bytes that wait to be sent.
@@ -334,43 +379,65 @@ impl Network {
         }
     }
 
-    /// Gives every sending connection its rate and sets the timers of those
-    /// that changed, and of `touched`.
-    fn settle(&mut self, touched: Option<usize>, queue: &mut Queue<Event>) {
-        if let [only] = *self.sending {
-            self.settle_alone(only, queue.now());
-        } else if !self.sending.is_empty() {
-            self.settle_shared(touched, queue);
+    /// Gives a connection and all that share a link with it, however
+    /// indirectly, their rates, and sets the timers of those that changed and
+    /// its own. No other connection is touched: what happens elsewhere leaves
+    /// no trace in its numbers.
+    fn settle(&mut self, id: usize, queue: &mut Queue<Event>) {
+        match *self.sending {
+            [] => {}
+            [only] if only == id => self.settle_alone(id, id, queue),
+            _ => match *self.gather(id) {
+                [] => {}
+                [only] => self.settle_alone(only, id, queue),
+                ref party => self.settle_shared(party, id, queue),
+            },
         }
-        if let Some(id) = touched {
-            self.connections[id].set_timer(id, queue);
+        self.connections[id].set_timer(id, queue);
+    }
+
+    /// The sending connections that compete with `id`, itself among them.
+    fn gather(&mut self, id: usize) -> Vec<usize> {
+        let Self { connections, sending, reached, others, .. } = self;
+        reached.fill(false);
+        for &resource in &connections[id].route.resources {
+            reached[resource] = true;
         }
-        // A connection left alone by another that stopped has a new rate too.
-        if let [only] = *self.sending
-            && touched != Some(only)
-        {
-            self.connections[only].set_timer(only, queue);
+        others.clone_from(sending);
+        let mut party = Vec::with_capacity(others.len());
+        loop {
+            let before = party.len();
+            others.retain(|&other| {
+                let resources = &connections[other].route.resources;
+                let joins = other == id || resources.iter().any(|&resource| reached[resource]);
+                if joins {
+                    party.push(other);
+                    for &resource in resources {
+                        reached[resource] = true;
+                    }
+                }
+                !joins
+            });
+            if party.len() == before {
+                party.sort_unstable();
+                return party;
+            }
         }
     }
 
     /// One connection gets what its links have.
-    fn settle_alone(&mut self, id: usize, now: SimTime) {
-        let connection = &mut self.connections[id];
-        connection.advance(now);
-        let resources = connection.route.resources.iter().copied();
-        let tightest = resources.min_by(|&a, &b| self.capacity[a].total_cmp(&self.capacity[b]));
-        let Some(resource) = tightest else {
-            connection.set_rate(f64::INFINITY, f64::INFINITY, f64::INFINITY);
-            return;
-        };
-        let capacity = self.capacity[resource];
-        connection.set_rate(capacity, capacity, self.buffer[resource]);
+    fn settle_alone(&mut self, id: usize, touched: usize, queue: &mut Queue<Event>) {
+        let room = self.tightest(id).map_or(f64::INFINITY, |resource| self.buffer[resource]);
+        let capacity = self.slowest(id);
+        let changes = self.connections[id].set_rate(capacity, capacity, room, queue.now());
+        if changes && id != touched {
+            self.connections[id].set_timer(id, queue);
+        }
     }
 
-    fn settle_shared(&mut self, touched: Option<usize>, queue: &mut Queue<Event>) {
-        let now = queue.now();
-        let mut shares: Vec<Share<'_>> = Vec::with_capacity(self.sending.len());
-        for &id in &self.sending {
+    fn settle_shared(&mut self, party: &[usize], touched: usize, queue: &mut Queue<Event>) {
+        let mut shares: Vec<Share<'_>> = Vec::with_capacity(party.len());
+        for &id in party {
             let connection = &self.connections[id];
             shares.push(Share {
                 demand: connection.wanted() * connection.route.ratio,
@@ -381,20 +448,30 @@ impl Network {
         }
         self.fair.allocate(&self.capacity, &mut shares);
         let granted: Vec<_> = shares.iter().map(|share| (share.rate, share.bottleneck)).collect();
-        for (at, (rate, bottleneck)) in granted.into_iter().enumerate() {
-            let id = self.sending[at];
-            let connection = &mut self.connections[id];
-            let before = connection.rate;
-            connection.advance(now);
-            let (capacity, room) = bottleneck.map_or((f64::INFINITY, f64::INFINITY), |resource| {
-                let capacity = self.capacity[resource];
-                (capacity, self.buffer[resource] * (rate / capacity))
-            });
-            connection.set_rate(rate, capacity, room);
-            if touched != Some(id) && connection.rate != before {
-                connection.set_timer(id, queue);
+        for (&id, (rate, bottleneck)) in party.iter().zip(granted) {
+            let (granted, capacity, room) = match bottleneck {
+                Some(resource) => {
+                    let capacity = self.capacity[resource];
+                    (rate, capacity, self.buffer[resource] * (rate / capacity))
+                }
+                None => (f64::INFINITY, self.slowest(id), f64::INFINITY),
+            };
+            let changes = self.connections[id].set_rate(granted, capacity, room, queue.now());
+            if changes && id != touched {
+                self.connections[id].set_timer(id, queue);
             }
         }
+    }
+
+    /// The slowest resource of a connection's route.
+    fn tightest(&self, id: usize) -> Option<usize> {
+        let resources = self.connections[id].route.resources.iter().copied();
+        resources.min_by(|&a, &b| self.capacity[a].total_cmp(&self.capacity[b]))
+    }
+
+    /// Capacity of the slowest resource.
+    fn slowest(&self, id: usize) -> f64 {
+        self.tightest(id).map_or(f64::INFINITY, |resource| self.capacity[resource])
     }
 }
 
@@ -411,11 +488,13 @@ impl Connection {
             .min(transport.send_buffer.as_f64())
             .min(channel)
             .max(route.mss);
+        let own_rate = transport.max_rate.map_or(f64::INFINITY, |rate| rate.bytes_per_second());
         Self {
             base_rtt: route.rtt().as_secs_f64(),
             window,
             flight_cap,
-            max_rate: transport.max_rate.map_or(f64::INFINITY, |rate| rate.bytes_per_second()),
+            own_rate,
+            max_rate: own_rate,
             bounds: Bounds {
                 min: transport.min_rto,
                 max: transport.max_rto,
@@ -435,6 +514,7 @@ impl Connection {
             bottleneck: f64::INFINITY,
             updated: now,
             round_end: now,
+            repaired_until: None,
             next: Next::Goal,
             timer: None,
             recovery: None,
@@ -471,13 +551,38 @@ impl Connection {
         rate.min(self.max_rate)
     }
 
-    /// Takes a share of `granted` bytes a second on the link.
-    fn set_rate(&mut self, granted: f64, bottleneck: f64, room: f64) {
+    /// Payload rate with the largest window.
+    fn fastest(&self) -> f64 {
+        if self.window.is_none() || self.base_rtt == 0.0 {
+            return self.max_rate;
+        }
+        self.max_rate.min(self.flight_cap / self.base_rtt)
+    }
+
+    /// Takes a share of `granted` bytes a second on the link, and says whether
+    /// the rate is another one now.
+    fn set_rate(&mut self, granted: f64, bottleneck: f64, room: f64, now: SimTime) -> bool {
         // 1e15 bytes a second stand for a path without links.
-        self.demand = self.wanted().min(1e15);
-        self.rate = self.demand.min(granted / self.route.ratio);
+        let demand = self.wanted().min(1e15);
+        let rate = demand.min(granted / self.route.ratio);
+        let changes = rate != self.rate;
+        if changes {
+            self.advance(now);
+        }
+        self.demand = demand;
+        self.rate = rate;
         self.bottleneck = bottleneck;
         self.room = room;
+        changes
+    }
+
+    /// Goes another way.
+    fn take_route(&mut self, route: Route) {
+        self.base_rtt = route.rtt().as_secs_f64();
+        if let Some(losses) = &mut self.losses {
+            losses.set(route.loss);
+        }
+        self.route = route;
     }
 
     /// Round-trip time with queues at the current rate.
@@ -490,8 +595,12 @@ impl Connection {
         }
     }
 
-    /// Bytes on the link that stand in the queue beyond the buffer.
+    /// Bytes on the link that stand in the queue beyond the buffer. A sender
+    /// that its window or its application holds back leaves no queue.
     fn overflow(&self) -> f64 {
+        if self.rate >= self.demand {
+            return 0.0;
+        }
         let pipe = self.rate * self.loaded_rtt();
         (self.flight() - pipe) * self.route.ratio - self.room
     }
@@ -575,7 +684,11 @@ impl Connection {
         let repair = if overflow > 0.0 {
             // What did not fit is sent again; it never used the bottleneck.
             self.wire += overflow;
+            self.repaired_until = Some(now + SimDuration::from_secs_f64(rtt));
             Some(window.on_loss((flight - overflow / self.route.ratio) / mss))
+        } else if self.repaired_until.take().is_some_and(|until| now <= until) {
+            // The round trip of a fast recovery; the next one grows again.
+            None
         } else {
             let now = now.as_secs_f64();
             window.on_round(Round { now, rtt, base_rtt: self.base_rtt, train, limited });
@@ -585,7 +698,7 @@ impl Connection {
         repair
     }
 
-    fn lose_packet(&mut self) -> Repair {
+    fn lose_packet(&mut self, now: SimTime) -> Repair {
         let flight = self.flight() / self.route.mss;
         let again = self.route.mss.min(self.sent);
         self.left += again;
@@ -593,6 +706,11 @@ impl Connection {
         if let Some(losses) = &mut self.losses {
             losses.draw();
         }
+        if self.repaired_until.is_some_and(|until| now < until) {
+            return Repair::FastRetransmit;
+        }
+        self.round_end = now + SimDuration::from_secs_f64(self.rtt());
+        self.repaired_until = Some(self.round_end);
         self.window.as_mut().map_or(Repair::FastRetransmit, |window| window.on_loss(flight))
     }
 
@@ -637,7 +755,7 @@ impl Connection {
         if self.window.is_some() && (self.is_window_limited() || self.overflow() > 0.0) {
             offer(self.round_end.max(now), Next::Round);
         }
-        if let Some(losses) = &self.losses {
+        if let Some(losses) = self.losses.as_ref().filter(|losses| losses.probability > 0.0) {
             offer(now + self.time_to_send(losses.packets * self.route.mss), Next::Loss);
         }
         first
@@ -650,7 +768,9 @@ impl Connection {
             Goal::Drained => Some(now + all),
             Goal::Lead { left, at_least } => {
                 let served = now - self.goal_since;
-                let wait = all.saturating_sub(left).max(at_least.saturating_sub(served));
+                // A nanosecond more, so that no rounding leaves a byte too much.
+                let until_left = all.saturating_sub(left) + SimDuration::from_nanos(1);
+                let wait = until_left.max(at_least.saturating_sub(served));
                 Some(now + wait.min(all))
             }
         }
@@ -663,14 +783,26 @@ impl Connection {
 
 impl Losses {
     fn new(probability: f64, stream: Stream) -> Self {
-        let mut losses = Self { probability, stream, packets: 0.0 };
-        losses.draw();
+        let mut losses = Self { probability: 0.0, stream, packets: f64::INFINITY };
+        losses.set(probability);
         losses
+    }
+
+    /// Losses have no memory: with another probability they begin anew.
+    fn set(&mut self, probability: f64) {
+        if probability != self.probability {
+            self.probability = probability;
+            self.draw();
+        }
     }
 
     /// Packets until the next loss: geometric, by inversion, so that a higher
     /// probability with the same draws never loses later.
     fn draw(&mut self) {
+        if self.probability == 0.0 {
+            self.packets = f64::INFINITY;
+            return;
+        }
         let uniform = 1.0 - self.stream.random::<f64>();
         let packets = libm::log(uniform) / libm::log1p(-self.probability);
         self.packets = packets.floor() + 1.0;

@@ -49,7 +49,7 @@ pub fn simulate(study: &Study, case: &Case, replication: u32) -> Outcome {
         error,
         values,
     };
-    let series = if replication == 0 { series(&row, &world) } else { Vec::new() };
+    let series = if replication == 0 { series(&row, &world, end) } else { Vec::new() };
     Outcome { row, series }
 }
 
@@ -187,7 +187,7 @@ fn report_failover(world: &World<'_>, values: &mut Values) {
 }
 
 /// The goodput of the first flow, and the instants of a fail-over.
-fn series(row: &Row, world: &World<'_>) -> Vec<SeriesPoint> {
+fn series(row: &Row, world: &World<'_>, end: SimTime) -> Vec<SeriesPoint> {
     let point = |series: &str, t_ms: f64, value: f64| SeriesPoint {
         scenario: row.scenario.clone(),
         case: row.case.clone(),
@@ -200,7 +200,10 @@ fn series(row: &Row, world: &World<'_>) -> Vec<SeriesPoint> {
     let Some(flow) = world.flows().first() else { return points };
     let recorded = flow.connection.and_then(|connection| world.network().recorded(connection));
     let Some((interval, bins)) = recorded else { return points };
-    for (index, bytes) in bins.iter().enumerate() {
+    // A flow that stalls for good sends nothing until the end, and shows it.
+    let observed = end.as_nanos().div_ceil(interval.as_nanos());
+    let silence = std::iter::repeat(&0.0);
+    for (index, bytes) in (0..observed).zip(bins.iter().chain(silence)) {
         let start = interval.as_millis_f64() * index as f64;
         points.push(point("goodput_mbit_s", start, bytes * 8e-6 / interval.as_secs_f64()));
     }

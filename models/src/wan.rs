@@ -124,19 +124,11 @@ pub fn route(
     through: Option<Through<'_>>,
 ) -> Option<Route> {
     let links = &scenario.links;
-    let mut sites = vec![ends[0]];
     let gateway = through.and_then(|through| through.gateway);
-    for stop in gateway.into_iter().chain([ends[1]]) {
-        let from = *sites.last().expect("the list starts with one site");
-        sites.extend(topology.path(links, from, stop)?.into_iter().skip(1));
-    }
-    let hops: Vec<(usize, usize)> = sites
-        .windows(2)
-        .map(|pair| {
-            let link = topology.link_between(links, pair[0], pair[1]);
-            (link, usize::from(links[link].sites[0] != pair[0]))
-        })
-        .collect();
+    let hops = match gateway {
+        Some(gateway) => hops(scenario, topology, &[ends[0], gateway, ends[1]])?,
+        None => hops(scenario, topology, &ends)?,
+    };
     let used = || hops.iter().map(|&(link, _)| &links[link]);
     let relay = through.and_then(|through| through.tunnel.vpn.as_ref()?.relay);
     let delay = used().map(|link| link.delay).sum::<SimDuration>() + relay.unwrap_or_default();
@@ -155,6 +147,21 @@ pub fn route(
         loss: 1.0 - used().map(|link| 1.0 - link.loss).product::<f64>(),
         service: through.map_or(0.0, |through| through.tunnel.packet_time.as_secs_f64()),
     })
+}
+
+/// The links, each with its direction, of the way along these sites, or `None`
+/// when no links lead there.
+pub fn hops(scenario: &Scenario, topology: &Topology, stops: &[usize]) -> Option<Vec<(usize, usize)>> {
+    let links = &scenario.links;
+    let mut hops = Vec::new();
+    for leg in stops.windows(2) {
+        let sites = topology.path(links, leg[0], leg[1])?;
+        hops.extend(sites.windows(2).map(|pair| {
+            let link = topology.link_between(links, pair[0], pair[1]);
+            (link, usize::from(links[link].sites[0] != pair[0]))
+        }));
+    }
+    Some(hops)
 }
 
 /// Payload of a full packet, and bytes on the link for a byte of payload.

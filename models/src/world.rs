@@ -57,6 +57,8 @@ struct Owner {
     transport: usize,
     tunnel: Option<usize>,
     severed: bool,
+    /// The relay still sends its packets the old way.
+    misled: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -223,7 +225,7 @@ impl<'a> World<'a> {
         let losses = self.streams.stream(stream);
         let settings = &self.scenario.transports[transport];
         let id = self.network.open(route, settings, losses, queue.now());
-        self.owners.push(Owner { task, ends, transport, tunnel, severed: false });
+        self.owners.push(Owner { task, ends, transport, tunnel, severed: false, misled: false });
         if !self.is_alive(id) {
             self.network.block(id, queue);
         }
@@ -237,7 +239,7 @@ impl<'a> World<'a> {
         let tunnel_up = owner.tunnel.and_then(|tunnel| self.clients.get(&tunnel)).is_none_or(
             |client| client.is_up() && !self.gateway_down[client.gateway()],
         );
-        !owner.severed && tunnel_up && links.iter().all(|&link| !self.link_down[link])
+        !owner.severed && !owner.misled && tunnel_up && links.iter().all(|&link| !self.link_down[link])
     }
 
     fn set_down(&mut self, element: Element, down: bool, queue: &mut Queue<Event>) {
@@ -279,24 +281,28 @@ impl<'a> World<'a> {
                 queue.schedule(at, Event::Client(number(tunnel)));
             }
             Step::Up { moved } => {
-                self.reroute(tunnel, relay || !moved, queue);
-                queue.schedule(queue.now() + lag, Event::Relay(number(tunnel)));
+                self.reroute(tunnel, moved, relay, queue);
+                if moved && relay {
+                    queue.schedule(queue.now() + lag, Event::Relay(number(tunnel)));
+                }
             }
         }
     }
 
-    /// The tunnel stands again: connections from the client go on at once when
-    /// their address is kept, and are severed when it is not.
-    fn reroute(&mut self, tunnel: usize, address_kept: bool, queue: &mut Queue<Event>) {
+    /// The tunnel stands again. Through the same gateway everything goes on.
+    /// Through another one a relay is needed: connections from the client go on
+    /// at once, those towards it when the relay has learned the new way; without
+    /// a relay they are severed, for the client's address is another one.
+    fn reroute(&mut self, tunnel: usize, moved: bool, relay: bool, queue: &mut Queue<Event>) {
         let client = self.scenario.tunnels[tunnel].vpn.as_ref().map(|vpn| vpn.client);
         for id in 0..self.owners.len() {
             let owner = self.owners[id];
             if owner.tunnel != Some(tunnel) {
                 continue;
             }
-            if !address_kept {
-                self.owners[id].severed = true;
-            } else if Some(owner.ends[0]) == client {
+            self.owners[id].severed |= moved && !relay;
+            self.owners[id].misled = moved && relay && Some(owner.ends[0]) != client;
+            if !self.owners[id].severed && !self.owners[id].misled {
                 let route = self.route(owner.ends, owner.transport, owner.tunnel);
                 self.refresh(id, Some(route), queue);
             }
@@ -307,7 +313,8 @@ impl<'a> World<'a> {
     fn relay_learned(&mut self, tunnel: usize, queue: &mut Queue<Event>) {
         for id in 0..self.owners.len() {
             let owner = self.owners[id];
-            if owner.tunnel == Some(tunnel) && !owner.severed {
+            if owner.tunnel == Some(tunnel) && owner.misled {
+                self.owners[id].misled = false;
                 let route = self.route(owner.ends, owner.transport, owner.tunnel);
                 self.refresh(id, Some(route), queue);
             }
@@ -315,13 +322,20 @@ impl<'a> World<'a> {
     }
 
     fn refresh(&mut self, id: usize, route: Option<Route>, queue: &mut Queue<Event>) {
+        // The new way first: whether the old one is alive no longer matters.
+        if let Some(route) = route {
+            self.network.reroute(id, route, queue);
+        }
         if self.is_alive(id) {
-            self.network.unblock(id, route, queue);
+            self.network.unblock(id);
             return;
         }
-        let stalled = self.network.stalled_since(id).is_some();
+        let worked = !self.network.is_blocked(id);
         self.network.block(id, queue);
-        if let (Task::Flow(flow), false) = (self.owners[id].task, stalled) {
+        if let Task::Flow(flow) = self.owners[id].task
+            && worked
+            && self.flows[flow].stopped.is_none()
+        {
             self.flows[flow].failed.get_or_insert(queue.now());
         }
     }
@@ -330,11 +344,11 @@ impl<'a> World<'a> {
     fn way_to_gateway(&self, tunnel: usize, gateway: usize) -> (bool, SimDuration) {
         let vpn = self.scenario.tunnels[tunnel].vpn.as_ref().expect("only VPNs have clients");
         let site = self.scenario.gateways[gateway].site;
-        let any = &self.scenario.transports[0];
-        let route = wan::route(self.scenario, &self.topology, [vpn.client, site], any, None)
+        let hops = wan::hops(self.scenario, &self.topology, &[vpn.client, site])
             .expect("validation has found a route");
-        let up = route.links.iter().all(|&link| !self.link_down[link]);
-        (up && !self.gateway_down[gateway], route.rtt())
+        let up = hops.iter().all(|&(link, _)| !self.link_down[link]);
+        let delay: SimDuration = hops.iter().map(|&(link, _)| self.scenario.links[link].delay).sum();
+        (up && !self.gateway_down[gateway], delay * 2)
     }
 
     /// Whether packets come in through a tunnel.

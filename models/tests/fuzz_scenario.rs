@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use models::scenario::{fault, parse};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::test_runner::FileFailurePersistence;
 
 const EVERYTHING: &str = include_str!("../src/scenario/everything.toml");
 
@@ -358,6 +359,9 @@ fn config() -> ProptestConfig {
     ProptestConfig {
         cases,
         max_shrink_iters: 2_000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource(
+            "proptest-regressions",
+        ))),
         ..default
     }
 }

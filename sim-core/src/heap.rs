@@ -1,16 +1,19 @@
 //! The priority queue under [`Queue`](crate::queue::Queue): a heap of bare 16-byte keys.
 //!
-//! Three things make it fast, each measured with `benches/queue.rs`:
+//! Three things make it fast. Each was measured with the patterns of `benches/queue.rs`:
 //!
 //! - A node has four children, and they share one cache line. The heap is half as deep as a binary
-//!   one and reads one line a level. Eight children in two lines were no faster.
+//!   one and reads one line a level. Eight children in two lines took up to a quarter longer while
+//!   the heap was in cache, and saved little beyond.
 //! - The children are told apart by the upper halves of their keys, which almost always suffice,
-//!   and without branches that depend on them. Comparing whole keys took a third longer while the
-//!   heap was in cache. The price is paid when very many keys share their upper half: with ten
-//!   thousand events on eight instants, an event takes three times as long.
+//!   and without branches that depend on which is the least. Comparing whole keys took a third
+//!   longer. It is only better when a great many keys share their upper half: with ten thousand
+//!   events on eight instants it takes a quarter less.
 //! - `pop` leaves the root vacant, and the next `push` fills it. A simulation mostly schedules
-//!   something for each event it handles, and then pays for one sift instead of two. `hold` gains
-//!   nothing by that; `near`, where what comes next comes soon, gains up to a third.
+//!   something for each event it handles, and then pays for one sift instead of two. Filling the
+//!   root at once took a tenth to a third longer for `hold`, and half as long again for `near`.
+//!   Sifting to the bottom first and then up again, as the standard library does, gained nothing
+//!   for `hold` and cost a quarter for `near`.
 
 /// What is ordered. Keys must be distinct from [`VACANT`].
 pub(crate) type Key = u128;

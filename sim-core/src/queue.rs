@@ -59,9 +59,9 @@ struct Slot<E> {
 /// A heap orders 16-byte keys: the time, a sequence number, and the slot where the event itself
 /// waits without being moved. Cancelling empties the slot and leaves the key behind, stale; a key
 /// is stale when its slot no longer holds the event it was made for. Stale keys are dropped when
-/// they come to the front, or all at once when they outnumber the pending events, so memory stays
-/// within twice what those need. Once the queue has been as full as it gets, it no longer
-/// allocates.
+/// they come to the front, or all at once when they outnumber the pending events, so there are
+/// about twice as many keys as events at the most. Once the queue has been as full as it gets, it
+/// no longer allocates.
 ///
 /// At most 2^24 events (16.7 million) can be pending, and at most 2^40 - 1 (a trillion) scheduled
 /// in the life of a queue, of which [`clear`](Self::clear) does not begin another. Beyond, the

@@ -20,7 +20,7 @@ use sim_core::{Queue, SimDuration, SimTime};
 use crate::dirty::{DirtyModel, PAGE};
 use crate::network::{Goal, Network};
 use crate::record::{Measure, Values};
-use crate::scenario::{Host, Method, Migrate, Scenario, Transport, Vm};
+use crate::scenario::{Host, Method, Migrate, Scenario, StopRule, Transport, Vm};
 use crate::units::ByteRate;
 use crate::world::Event;
 use precopy::{PreCopy, Sight, Step};
@@ -274,10 +274,17 @@ impl Migration {
         }
         let (bytes, goal) = match phase {
             Phase::PreCopy => {
-                let sight = sight(self.connection, network);
+                if let Some(StopRule::Qemu(qemu)) = &self.order.stop_rule {
+                    network.limit(self.connection, qemu.max_bandwidth.as_f64(), queue);
+                }
+                let sight = sight(self.connection, network, now);
                 self.precopy().first_round(now, sight)
             }
-            Phase::StopAndCopy => (self.memory_to_stop_and_copy(now), Goal::Drained),
+            Phase::StopAndCopy => {
+                // QEMU lifts its limit once the guest is stopped.
+                network.limit(self.connection, f64::INFINITY, queue);
+                (self.memory_to_stop_and_copy(now), Goal::Drained)
+            }
             _ => (self.image(), Goal::Drained),
         };
         self.send(bytes, goal, network, queue);
@@ -298,7 +305,7 @@ impl Migration {
     fn next_round(&mut self, index: u32, at: usize, network: &mut Network, queue: &mut Queue<Event>) {
         let now = queue.now();
         self.state = State::Phase(at);
-        let sight = sight(self.connection, network);
+        let sight = sight(self.connection, network, now);
         match self.precopy().next_round(now, sight) {
             Step::Send(bytes, goal) => self.send(bytes, goal, network, queue),
             Step::Suspend => self.end(index, at, network, queue),
@@ -359,7 +366,8 @@ fn page_bytes(zero: f64) -> f64 {
     zero * ZERO_PAGE + (1.0 - zero) * (PAGE as f64 + PAGE_HEADER)
 }
 
-fn sight(connection: usize, network: &Network) -> Sight {
+fn sight(connection: usize, network: &mut Network, now: SimTime) -> Sight {
+    network.advance(connection, now);
     Sight { rate: network.rate(connection), left: network.left(connection) }
 }
 

@@ -243,7 +243,9 @@ impl PreCopy {
             let end = now + SimDuration::from_secs_f64(span);
             (0..self.model.classes())
                 .map(|class| {
-                    let pages = per_class.map_or(self.model.pages_of(class), |per| per[class]);
+                    // A trace may write to a smaller set now than it did before.
+                    let written = self.model.pages_of(class, now, end);
+                    let pages = per_class.map_or(written, |per| per[class].min(written));
                     pages * self.model.dirtied_during_scan(class, now, end, speed)
                 })
                 .sum()

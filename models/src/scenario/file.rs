@@ -89,7 +89,10 @@ pub struct ReplicationsFile {
 
 impl Default for ReplicationsFile {
     fn default() -> Self {
-        Self { count: 1, confidence: 0.95 }
+        Self {
+            count: 1,
+            confidence: 0.95,
+        }
     }
 }
 
@@ -689,7 +692,9 @@ pub struct SimgridFile {
 
 impl Default for SimgridFile {
     fn default() -> Self {
-        Self { max_downtime: Span::from_millis(30) }
+        Self {
+            max_downtime: Span::from_millis(30),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! A document goes through five steps, each in its own file:
 //!
 //! 1. [`document`]: text to a tree of TOML values with their places;
-//! 2. [`check`]: the tree against the JSON Schema of [`file`]: unknown keys,
+//! 2. [`check`]: the tree against the JSON Schema of [`mod@file`]: unknown keys,
 //!    wrong types, bad quantities, all at once;
 //! 3. [`sweep`]: the tree once for every point of the sweep;
 //! 4. [`validate`]: [`file::ScenarioFile`] to [`Scenario`]: names that must
@@ -210,13 +210,30 @@ pub enum Dirty {
     /// It does not.
     Idle,
     /// One rate over one working set.
-    Constant { rate: ByteRate, working_set: Bytes, pattern: Pattern },
+    Constant {
+        rate: ByteRate,
+        working_set: Bytes,
+        pattern: Pattern,
+    },
     /// A small set written fast, the rest of memory slowly.
-    HotCold { hot: Bytes, hot_rate: ByteRate, cold: Bytes, cold_rate: ByteRate, pattern: Pattern },
+    HotCold {
+        hot: Bytes,
+        hot_rate: ByteRate,
+        cold: Bytes,
+        cold_rate: ByteRate,
+        pattern: Pattern,
+    },
     /// Zipf's law over the pages of the working set.
-    Zipf { rate: ByteRate, skew: f64, working_set: Bytes },
+    Zipf {
+        rate: ByteRate,
+        skew: f64,
+        working_set: Bytes,
+    },
     /// Phases; the last one lasts for ever. Never empty, starts at zero, sorted.
-    Trace { phases: Vec<DirtyPhase>, pattern: Pattern },
+    Trace {
+        phases: Vec<DirtyPhase>,
+        pattern: Pattern,
+    },
 }
 
 /// A phase of a dirty-page trace.
@@ -308,9 +325,18 @@ pub struct Vpn {
 #[expect(missing_docs, reason = "the fields are documented in `file`")]
 pub enum Detection {
     /// Echo requests; dead `rto_multiple` time-outs after the last answered one was sent.
-    Probe { interval: SimDuration, rto_multiple: f64, min_rto: SimDuration },
+    Probe {
+        interval: SimDuration,
+        rto_multiple: f64,
+        min_rto: SimDuration,
+    },
     /// strongSwan.
-    Strongswan { dpd_delay: SimDuration, timeout: SimDuration, base: f64, tries: u32 },
+    Strongswan {
+        dpd_delay: SimDuration,
+        timeout: SimDuration,
+        base: f64,
+        tries: u32,
+    },
     /// libreswan.
     Libreswan {
         dpd_delay: SimDuration,

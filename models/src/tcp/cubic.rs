@@ -22,6 +22,8 @@ const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 pub(super) struct Cubic {
     /// Window before the last reduction; 0 before the first.
     w_max: f64,
+    /// The same without fast convergence (`cwnd_prior`).
+    prior: f64,
     epoch: Option<Epoch>,
 }
 
@@ -39,9 +41,9 @@ struct Epoch {
 impl Cubic {
     /// The window after a round without loss.
     pub(super) fn grow(&mut self, size: f64, round: Round) -> f64 {
-        let w_max = self.w_max;
+        let (w_max, prior) = (self.w_max, self.prior);
         let epoch = self.epoch.get_or_insert_with(|| Epoch::new(size, w_max, round));
-        let alpha = if epoch.friendly >= w_max { 1.0 } else { ALPHA };
+        let alpha = if epoch.friendly >= prior { 1.0 } else { ALPHA };
         epoch.friendly += alpha;
         // One round trip ahead, as section 4.2 has it.
         let t = round.now - epoch.start + round.base_rtt - epoch.k;
@@ -52,6 +54,7 @@ impl Cubic {
     /// The window after a loss with `flight` segments under way.
     pub(super) fn reduce(&mut self, flight: f64) -> f64 {
         self.epoch = None;
+        self.prior = flight;
         // Fast convergence: a flow that lost below its old maximum leaves room.
         let converging = flight < self.w_max;
         self.w_max = if converging { flight * (1.0 + BETA) / 2.0 } else { flight };

@@ -402,10 +402,7 @@ fn case_label(cases: &[&str], case: &str) -> String {
         let label = |case| models::record::axis(case, name);
         cases.iter().any(|other| label(other) != label(case))
     };
-    let label = |(name, label): (&str, &str)| match label.chars().next() {
-        Some(first) if first.is_alphabetic() => style::label(label),
-        _ => format!("{} {}", words(name), style::label(label)),
-    };
+    let label = |(name, label): (&str, &str)| format!("{} {}", words(name), style::label(label));
     let parts = case.split(',').filter_map(|part| part.split_once('='));
     let labels: Vec<String> = parts.filter(|(name, _)| changes(name)).map(label).collect();
     if labels.is_empty() {

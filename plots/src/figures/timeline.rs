@@ -11,7 +11,7 @@ use models::record::SeriesPoint;
 const SERIES: &str = "goodput_mbit_s";
 const EVENT: &str = "event.";
 /// More cases do not fit below each other.
-const PANELS: usize = 4;
+const PANELS: usize = 6;
 /// A wider figure is worth it from this many bins on.
 const WIDE: usize = 400;
 
@@ -210,9 +210,7 @@ fn outage(events: &[(&str, f64)]) -> Option<(f64, Option<f64>)> {
             .find(|(known, _)| *known == name)
             .map(|(_, at)| *at)
     };
-    let end = at("resumed")
-        .or_else(|| at("recovered"))
-        .or_else(|| at("reconnected"));
+    let end = at("resumed").or_else(|| at("recovered"));
     at("failure").map(|start| (start, end))
 }
 
@@ -321,6 +319,8 @@ mod tests {
             Some((1.0, Some(4.0)))
         );
         assert_eq!(outage(&[("failure", 1.0)]), Some((1.0, None)));
+        let only_the_tunnel = [("failure", 1.0), ("reconnected", 3.0)];
+        assert_eq!(outage(&only_the_tunnel), Some((1.0, None)));
         assert_eq!(outage(&[("detected", 1.0)]), None);
     }
 }
