@@ -47,24 +47,45 @@ impl DirtyModel {
         let mut phases = Vec::new();
         let (classes, pattern) = match dirty {
             Dirty::Idle => (Vec::new(), Pattern::Random),
-            Dirty::Constant { rate, working_set, pattern } => {
-                (vec![class(*working_set, rate.as_f64())], *pattern)
-            }
-            Dirty::HotCold { hot, hot_rate, cold, cold_rate, pattern } => {
+            Dirty::Constant {
+                rate,
+                working_set,
+                pattern,
+            } => (vec![class(*working_set, rate.as_f64())], *pattern),
+            Dirty::HotCold {
+                hot,
+                hot_rate,
+                cold,
+                cold_rate,
+                pattern,
+            } => {
                 let hot = class(*hot, hot_rate.as_f64());
                 (vec![hot, class(*cold, cold_rate.as_f64())], *pattern)
             }
-            Dirty::Zipf { rate, skew, working_set } => {
-                (zipf(pages(*working_set), rate.as_f64() / PAGE as f64, *skew), Pattern::Random)
-            }
-            Dirty::Trace { phases: trace, pattern } => {
+            Dirty::Zipf {
+                rate,
+                skew,
+                working_set,
+            } => (
+                zipf(pages(*working_set), rate.as_f64() / PAGE as f64, *skew),
+                Pattern::Random,
+            ),
+            Dirty::Trace {
+                phases: trace,
+                pattern,
+            } => {
                 phases.clone_from(trace);
                 let largest = trace.iter().map(|phase| phase.working_set).max();
                 (vec![class(largest.unwrap_or_default(), 0.0)], *pattern)
             }
         };
         let written: Pages = classes.iter().map(|class| class.pages).sum();
-        Self { classes, phases, pattern, rest: (pages(memory) - written).max(0.0) }
+        Self {
+            classes,
+            phases,
+            pattern,
+            rest: (pages(memory) - written).max(0.0),
+        }
     }
 
     /// Number of classes.
@@ -108,12 +129,18 @@ impl DirtyModel {
     fn writes(&self, class: usize, from: SimTime, to: SimTime) -> (f64, Pages) {
         let class = self.classes[class];
         if self.phases.is_empty() {
-            return (class.writes_per_second * (to - from).as_secs_f64(), class.pages);
+            return (
+                class.writes_per_second * (to - from).as_secs_f64(),
+                class.pages,
+            );
         }
         let mut writes = 0.0;
         let mut largest: Pages = 0.0;
         for (index, phase) in self.phases.iter().enumerate() {
-            let end = self.phases.get(index + 1).map_or(SimTime::MAX, |next| next.start);
+            let end = self
+                .phases
+                .get(index + 1)
+                .map_or(SimTime::MAX, |next| next.start);
             let (start, end) = (phase.start.max(from), end.min(to));
             if start < end {
                 writes += phase.rate.as_f64() / PAGE as f64 * (end - start).as_secs_f64();
@@ -142,8 +169,15 @@ pub fn pages(size: Bytes) -> Pages {
 
 fn class(size: Bytes, bytes_per_second: f64) -> Class {
     let pages = pages(size);
-    let writes_per_second = if pages > 0.0 { bytes_per_second / PAGE as f64 } else { 0.0 };
-    Class { pages, writes_per_second }
+    let writes_per_second = if pages > 0.0 {
+        bytes_per_second / PAGE as f64
+    } else {
+        0.0
+    };
+    Class {
+        pages,
+        writes_per_second,
+    }
 }
 
 /// Pages of ranks 1..=n written with probability proportional to rank^-skew,
@@ -162,7 +196,10 @@ fn zipf(total: Pages, writes_per_second: f64, skew: f64) -> Vec<Class> {
         from = to;
     }
     let mass: f64 = classes.iter().map(|(_, mass)| mass).sum();
-    let share = |(pages, part)| Class { pages, writes_per_second: writes_per_second * part / mass };
+    let share = |(pages, part)| Class {
+        pages,
+        writes_per_second: writes_per_second * part / mass,
+    };
     classes.into_iter().map(share).collect()
 }
 

@@ -8,7 +8,7 @@
 //! data that flows towards the client that is the next probe. Without a relay
 //! the guest's address changes with the gateway, and its connections are
 //! severed: they wait until TCP gives up (BitVisor: Matsuhashi et al., FGCS
-//! 2012, facts.md section 1).
+//! 2012).
 //!
 //! Leaves out: going back to a gateway that was repaired, re-keying, MOBIKE,
 //! multiple sessions held open at once.
@@ -47,7 +47,10 @@ enum Status {
     Suspecting,
     /// It connects to the gateway with index `next` into its list, which
     /// answered its first packet or did not.
-    Connecting { next: usize, answered: bool },
+    Connecting {
+        next: usize,
+        answered: bool,
+    },
 }
 
 /// When the first fail-over of a tunnel went through its steps.
@@ -72,8 +75,11 @@ pub enum Step {
     Wait,
     /// Wake it at this instant.
     At(SimTime),
-    /// The tunnel works again; `moved` is whether through another gateway.
-    Up { moved: bool },
+    /// The tunnel works again.
+    Up {
+        /// Whether through another gateway.
+        moved: bool,
+    },
 }
 
 impl Client {
@@ -117,8 +123,15 @@ impl Client {
         }
         self.times.failed.get_or_insert(now);
         self.status = Status::Suspecting;
-        let Some(detector) = &self.vpn.detection else { return Step::Wait };
-        let situation = Situation { failed: now, rtt, phase: self.probe_phase, busy };
+        let Some(detector) = &self.vpn.detection else {
+            return Step::Wait;
+        };
+        let situation = Situation {
+            failed: now,
+            rtt,
+            phase: self.probe_phase,
+            busy,
+        };
         let at = detection(detector, situation).max(now);
         self.wake_at(at)
     }
@@ -167,7 +180,8 @@ impl Client {
         let Some(Detection::Probe { interval, .. }) = self.vpn.detection else {
             return SimDuration::ZERO;
         };
-        let since = (up.as_nanos() + interval.as_nanos() - self.probe_phase.as_nanos()) % interval.as_nanos();
+        let since = (up.as_nanos() + interval.as_nanos() - self.probe_phase.as_nanos())
+            % interval.as_nanos();
         SimDuration::from_nanos((interval.as_nanos() - since) % interval.as_nanos())
     }
 

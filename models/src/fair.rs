@@ -44,42 +44,52 @@ impl Fair {
         for &resource in shares.iter().flat_map(|share| share.resources) {
             self.users[resource] += 1;
         }
-        while let Some((level, cause)) = self.next_level(shares) {
-            self.freeze(shares, level, cause);
+        while !self.open.is_empty() {
+            let next = self.next_full(shares);
+            let level = next.map_or(f64::INFINITY, |(level, _)| level);
+            // Flows that want no more than the level never fill a resource below it.
+            let modest = self.freeze(shares, |share| {
+                (share.demand <= level).then_some(share.demand)
+            });
+            if !modest && let Some((level, resource)) = next {
+                self.freeze(shares, |share| {
+                    share.bottleneck = share.resources.contains(&resource).then_some(resource);
+                    share.bottleneck.map(|_| level)
+                });
+            }
         }
     }
 
-    /// The lowest level at which something happens to an open flow: a resource
-    /// fills (`Ok`) or a flow has all it wants (`Err`, an index).
-    fn next_level(&self, shares: &[Share<'_>]) -> Option<(f64, Result<Resource, usize>)> {
-        let wish = |&flow: &usize| (shares[flow].demand, Err(flow));
+    /// The resource that fills first, and the level of its flows then.
+    fn next_full(&self, shares: &[Share<'_>]) -> Option<(f64, Resource)> {
+        let used = self.open.iter().flat_map(|&flow| shares[flow].resources);
         let full = |&resource: &Resource| {
-            (self.left[resource].max(0.0) / f64::from(self.users[resource]), Ok(resource))
+            let level = self.left[resource].max(0.0) / f64::from(self.users[resource]);
+            (level, resource)
         };
-        let wishes = self.open.iter().map(wish);
-        let resources = self.open.iter().flat_map(|&flow| shares[flow].resources);
-        wishes.chain(resources.map(full)).min_by(|a, b| a.0.total_cmp(&b.0))
+        used.map(full).min_by(|a, b| a.0.total_cmp(&b.0))
     }
 
-    /// Gives the flows that stop at `level` their rate.
-    fn freeze(&mut self, shares: &mut [Share<'_>], level: f64, cause: Result<Resource, usize>) {
+    /// Gives the open flows for which `rate` has one their rate, and says
+    /// whether there were any.
+    fn freeze(
+        &mut self,
+        shares: &mut [Share<'_>],
+        rate: impl Fn(&mut Share<'_>) -> Option<f64>,
+    ) -> bool {
         let Self { left, users, open } = self;
+        let before = open.len();
         open.retain(|&flow| {
             let share = &mut shares[flow];
-            let stops = match cause {
-                Ok(resource) => share.resources.contains(&resource),
-                Err(only) => flow == only,
-            };
-            if stops {
-                share.rate = level;
-                share.bottleneck = cause.ok();
-                for &resource in share.resources {
-                    left[resource] -= level;
-                    users[resource] -= 1;
-                }
+            let Some(rate) = rate(share) else { return true };
+            share.rate = rate;
+            for &resource in share.resources {
+                left[resource] -= rate;
+                users[resource] -= 1;
             }
-            !stops
+            false
         });
+        open.len() < before
     }
 }
 
@@ -90,7 +100,12 @@ mod tests {
     fn rates(capacity: &[f64], flows: &[(f64, &[usize])]) -> Vec<f64> {
         let mut shares: Vec<Share<'_>> = flows
             .iter()
-            .map(|&(demand, resources)| Share { demand, resources, rate: 0.0, bottleneck: None })
+            .map(|&(demand, resources)| Share {
+                demand,
+                resources,
+                rate: 0.0,
+                bottleneck: None,
+            })
             .collect();
         Fair::default().allocate(capacity, &mut shares);
         shares.iter().map(|share| share.rate).collect()
@@ -101,13 +116,19 @@ mod tests {
     #[test]
     fn what_one_flow_cannot_use_goes_to_the_others() {
         let inf = f64::INFINITY;
-        assert_eq!(rates(&[1.0, 3.0], &[(inf, &[0]), (inf, &[0, 1]), (inf, &[1])]), [0.5, 0.5, 2.5]);
+        assert_eq!(
+            rates(&[1.0, 3.0], &[(inf, &[0]), (inf, &[0, 1]), (inf, &[1])]),
+            [0.5, 0.5, 2.5]
+        );
     }
 
     #[test]
     fn a_modest_flow_gets_what_it_asks_for() {
         let inf = f64::INFINITY;
-        assert_eq!(rates(&[10.0], &[(1.0, &[0]), (inf, &[0]), (inf, &[0])]), [1.0, 4.5, 4.5]);
+        assert_eq!(
+            rates(&[10.0], &[(1.0, &[0]), (inf, &[0]), (inf, &[0])]),
+            [1.0, 4.5, 4.5]
+        );
     }
 
     #[test]

@@ -50,7 +50,12 @@ pub enum Goal {
     Drained,
     /// When what is left takes `left` at the current rate, but not before
     /// `at_least` of sending, nor after everything is sent.
-    Lead { left: SimDuration, at_least: SimDuration },
+    Lead {
+        /// Time that what is left may take.
+        left: SimDuration,
+        /// Least time of sending.
+        at_least: SimDuration,
+    },
     /// Never.
     Silent,
 }
@@ -89,6 +94,8 @@ struct Connection {
     goal_since: SimTime,
     left: f64,
     sent: f64,
+    /// Payload that counts as sent and still stands in the queue.
+    ahead: f64,
     wire: f64,
     rate: f64,
     demand: f64,
@@ -144,12 +151,26 @@ impl Network {
     pub fn new(capacity: Vec<f64>, buffer: Vec<f64>) -> Self {
         let reached = vec![false; capacity.len()];
         let (connections, sending, others) = (Vec::new(), Vec::new(), Vec::new());
-        Self { capacity, buffer, connections, sending, fair: Fair::default(), reached, others }
+        Self {
+            capacity,
+            buffer,
+            connections,
+            sending,
+            fair: Fair::default(),
+            reached,
+            others,
+        }
     }
 
     /// Opens a connection; its index is how it is called from now on. `losses`
     /// is the random stream of its packet losses.
-    pub fn open(&mut self, route: Route, transport: &Transport, losses: Stream, now: SimTime) -> usize {
+    pub fn open(
+        &mut self,
+        route: Route,
+        transport: &Transport,
+        losses: Stream,
+        now: SimTime,
+    ) -> usize {
         let mut connection = Connection::new(transport, route, now);
         if connection.window.is_some() {
             connection.losses = Some(Losses::new(connection.route.loss, losses));
@@ -160,7 +181,10 @@ impl Network {
 
     /// Records the payload of a connection in intervals.
     pub fn record(&mut self, id: usize, interval: SimDuration) {
-        self.connections[id].recorder = Some(Recorder { interval, bins: Vec::new() });
+        self.connections[id].recorder = Some(Recorder {
+            interval,
+            bins: Vec::new(),
+        });
     }
 
     /// Payload in bytes of every interval since the start of the simulation.
@@ -237,7 +261,9 @@ impl Network {
         let sends = matches!(connection.state, State::Sending);
         // One that waits for the time-out of a lost packet was alive as well.
         if sends || matches!(connection.state, State::Stalled { .. }) {
-            connection.recovery.get_or_insert(connection.rate * RECOVERED);
+            connection
+                .recovery
+                .get_or_insert(connection.rate * RECOVERED);
         }
         if sends {
             connection.advance(now);
@@ -290,8 +316,8 @@ impl Network {
     /// Time from the end of sending until the last byte is at the receiver.
     pub fn arrival_delay(&self, id: usize) -> SimDuration {
         let connection = &self.connections[id];
-        let waiting = (connection.rtt() - connection.base_rtt).max(0.0);
-        connection.route.delay + SimDuration::from_secs_f64(waiting)
+        let processing = SimDuration::from_secs_f64(connection.route.service);
+        connection.route.delay + processing + connection.time_to_send(connection.ahead)
     }
 
     /// The current rate in payload bytes a second: of an idle connection, when
@@ -302,14 +328,18 @@ impl Network {
         if connection.rate > 0.0 {
             return connection.rate;
         }
-        let links = connection.route.resources.iter().map(|&resource| self.capacity[resource]);
+        let links = connection
+            .route
+            .resources
+            .iter()
+            .map(|&resource| self.capacity[resource]);
         let links = links.fold(f64::INFINITY, f64::min).min(1e15) / connection.route.ratio;
         links.min(connection.fastest())
     }
 
     /// Payload bytes that wait to be sent.
     pub fn left(&self, id: usize) -> f64 {
-        self.connections[id].left
+        self.connections[id].unsent()
     }
 
     /// Payload bytes sent until the last event of the connection.
@@ -364,6 +394,8 @@ impl Network {
         let flight = connection.flight() / connection.route.mss;
         let ladder = Ladder::new(connection.bounds, first, srtt);
         connection.state = State::Stalled { ladder, flight };
+        // The queue is empty long before the timer fires.
+        connection.ahead = 0.0;
         self.stop(id);
     }
 
@@ -398,7 +430,13 @@ impl Network {
 
     /// The sending connections that compete with `id`, itself among them.
     fn gather(&mut self, id: usize) -> Vec<usize> {
-        let Self { connections, sending, reached, others, .. } = self;
+        let Self {
+            connections,
+            sending,
+            reached,
+            others,
+            ..
+        } = self;
         reached.fill(false);
         for &resource in &connections[id].route.resources {
             reached[resource] = true;
@@ -427,7 +465,9 @@ impl Network {
 
     /// One connection gets what its links have.
     fn settle_alone(&mut self, id: usize, touched: usize, queue: &mut Queue<Event>) {
-        let room = self.tightest(id).map_or(f64::INFINITY, |resource| self.buffer[resource]);
+        let room = self
+            .tightest(id)
+            .map_or(f64::INFINITY, |resource| self.buffer[resource]);
         let capacity = self.slowest(id);
         let changes = self.connections[id].set_rate(capacity, capacity, room, queue.now());
         if changes && id != touched {
@@ -447,7 +487,10 @@ impl Network {
             });
         }
         self.fair.allocate(&self.capacity, &mut shares);
-        let granted: Vec<_> = shares.iter().map(|share| (share.rate, share.bottleneck)).collect();
+        let granted: Vec<_> = shares
+            .iter()
+            .map(|share| (share.rate, share.bottleneck))
+            .collect();
         for (&id, (rate, bottleneck)) in party.iter().zip(granted) {
             let (granted, capacity, room) = match bottleneck {
                 Some(resource) => {
@@ -471,7 +514,8 @@ impl Network {
 
     /// Capacity of the slowest resource.
     fn slowest(&self, id: usize) -> f64 {
-        self.tightest(id).map_or(f64::INFINITY, |resource| self.capacity[resource])
+        self.tightest(id)
+            .map_or(f64::INFINITY, |resource| self.capacity[resource])
     }
 }
 
@@ -479,16 +523,24 @@ impl Connection {
     fn new(transport: &Transport, route: Route, now: SimTime) -> Self {
         let fluid = transport.congestion == Congestion::Fluid;
         let window = (!fluid).then(|| {
-            Window::new(transport.congestion, transport.hystart, transport.initial_window)
+            Window::new(
+                transport.congestion,
+                transport.hystart,
+                transport.initial_window,
+            )
         });
-        let channel = transport.channel_window.map_or(f64::INFINITY, Bytes::as_f64);
+        let channel = transport
+            .channel_window
+            .map_or(f64::INFINITY, Bytes::as_f64);
         let flight_cap = transport
             .receive_window
             .as_f64()
             .min(transport.send_buffer.as_f64())
             .min(channel)
             .max(route.mss);
-        let own_rate = transport.max_rate.map_or(f64::INFINITY, |rate| rate.bytes_per_second());
+        let own_rate = transport
+            .max_rate
+            .map_or(f64::INFINITY, |rate| rate.bytes_per_second());
         Self {
             base_rtt: route.rtt().as_secs_f64(),
             window,
@@ -507,6 +559,7 @@ impl Connection {
             goal_since: now,
             left: 0.0,
             sent: 0.0,
+            ahead: 0.0,
             wire: 0.0,
             rate: 0.0,
             demand: 0.0,
@@ -525,7 +578,10 @@ impl Connection {
 
     /// Bytes that may be in flight.
     fn flight(&self) -> f64 {
-        let window = self.window.as_ref().map_or(f64::INFINITY, |w| w.size() * self.route.mss);
+        let window = self
+            .window
+            .as_ref()
+            .map_or(f64::INFINITY, |w| w.size() * self.route.mss);
         window.min(self.flight_cap)
     }
 
@@ -547,7 +603,11 @@ impl Connection {
             return self.max_rate;
         }
         let rtt = self.loaded_rtt();
-        let rate = if rtt > 0.0 { self.flight() / rtt } else { f64::INFINITY };
+        let rate = if rtt > 0.0 {
+            self.flight() / rtt
+        } else {
+            f64::INFINITY
+        };
         rate.min(self.max_rate)
     }
 
@@ -605,6 +665,16 @@ impl Connection {
         (self.flight() - pipe) * self.route.ratio - self.room
     }
 
+    /// Payload that the sender has yet to hand to the path. Between two goals what
+    /// leaves the bottleneck is counted; of that the sender is ahead by the queue.
+    fn unsent(&self) -> f64 {
+        if self.window.is_none() || self.rate >= self.demand {
+            return self.left;
+        }
+        let standing = self.flight() - self.rate * self.loaded_rtt();
+        (self.left - (standing - self.ahead).max(0.0)).max(0.0)
+    }
+
     /// Whether goodput is back after a dead path; says so once.
     fn has_recovered(&mut self) -> bool {
         let sending = matches!(self.state, State::Sending);
@@ -635,15 +705,20 @@ impl Connection {
 
     /// Leaves the idle state.
     fn wake(&mut self, now: SimTime, since: SimTime) {
-        let rto = self.bounds.timeout(SimDuration::from_secs_f64(self.loaded_rtt()));
+        let idle = (now - since).as_secs_f64();
+        self.ahead = (self.ahead - self.rate * idle).max(0.0);
+        let rto = self.bounds.timeout(SimDuration::from_secs_f64(self.rtt()));
         if let Some(window) = &mut self.window
             && self.sent > 0.0
         {
-            window.on_idle((now - since).as_secs_f64(), rto.as_secs_f64());
+            window.on_idle(idle, rto.as_secs_f64());
         }
         self.state = if self.blocked {
             let srtt = SimDuration::from_secs_f64(self.base_rtt);
-            State::Stalled { ladder: Ladder::new(self.bounds, now, srtt), flight: 1.0 }
+            State::Stalled {
+                ladder: Ladder::new(self.bounds, now, srtt),
+                flight: 1.0,
+            }
         } else {
             State::Sending
         };
@@ -665,10 +740,18 @@ impl Connection {
             self.goal = Goal::Silent;
             return false;
         }
-        // Rounding to nanoseconds leaves less than a byte.
-        self.sent += self.left;
-        self.wire += self.left * self.route.ratio;
-        self.left = 0.0;
+        // What is left stands in the queue, but for rounding to nanoseconds.
+        let rest = std::mem::take(&mut self.left);
+        self.ahead += rest;
+        self.sent += rest;
+        self.wire += rest * self.route.ratio;
+        if let Some(losses) = &mut self.losses {
+            losses.packets -= rest / self.route.mss;
+        }
+        let drained = now + self.time_to_send(rest);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.add(now, drained, rest);
+        }
         self.state = State::Idle { since: now };
         true
     }
@@ -691,7 +774,13 @@ impl Connection {
             None
         } else {
             let now = now.as_secs_f64();
-            window.on_round(Round { now, rtt, base_rtt: self.base_rtt, train, limited });
+            window.on_round(Round {
+                now,
+                rtt,
+                base_rtt: self.base_rtt,
+                train,
+                limited,
+            });
             None
         };
         self.round_end = now + SimDuration::from_secs_f64(rtt);
@@ -711,12 +800,15 @@ impl Connection {
         }
         self.round_end = now + SimDuration::from_secs_f64(self.rtt());
         self.repaired_until = Some(self.round_end);
-        self.window.as_mut().map_or(Repair::FastRetransmit, |window| window.on_loss(flight))
+        self.window
+            .as_mut()
+            .map_or(Repair::FastRetransmit, |window| window.on_loss(flight))
     }
 
     /// What was on its way to a path that died has to be sent again.
     fn lose_flight(&mut self) {
-        let lost = (self.rate * self.route.delay.as_secs_f64()).min(self.sent);
+        let flying = self.rate * self.route.delay.as_secs_f64() + self.ahead;
+        let lost = flying.min(self.sent);
         self.left += lost;
         self.sent -= lost;
     }
@@ -724,7 +816,10 @@ impl Connection {
     /// Whether the congestion window, and neither the application nor the
     /// receiver, holds the sender back.
     fn is_window_limited(&self) -> bool {
-        let window = self.window.as_ref().map_or(f64::INFINITY, |w| w.size() * self.route.mss);
+        let window = self
+            .window
+            .as_ref()
+            .map_or(f64::INFINITY, |w| w.size() * self.route.mss);
         window < self.flight_cap && self.rate < self.max_rate
     }
 
@@ -755,14 +850,21 @@ impl Connection {
         if self.window.is_some() && (self.is_window_limited() || self.overflow() > 0.0) {
             offer(self.round_end.max(now), Next::Round);
         }
-        if let Some(losses) = self.losses.as_ref().filter(|losses| losses.probability > 0.0) {
-            offer(now + self.time_to_send(losses.packets * self.route.mss), Next::Loss);
+        if let Some(losses) = self
+            .losses
+            .as_ref()
+            .filter(|losses| losses.probability > 0.0)
+        {
+            offer(
+                now + self.time_to_send(losses.packets * self.route.mss),
+                Next::Loss,
+            );
         }
         first
     }
 
     fn goal_instant(&self, now: SimTime) -> Option<SimTime> {
-        let all = self.time_to_send(self.left);
+        let all = self.time_to_send(self.unsent());
         match self.goal {
             Goal::Silent => None,
             Goal::Drained => Some(now + all),
@@ -783,7 +885,11 @@ impl Connection {
 
 impl Losses {
     fn new(probability: f64, stream: Stream) -> Self {
-        let mut losses = Self { probability: 0.0, stream, packets: f64::INFINITY };
+        let mut losses = Self {
+            probability: 0.0,
+            stream,
+            packets: f64::INFINITY,
+        };
         losses.set(probability);
         losses
     }

@@ -38,16 +38,25 @@ pub struct ParameterInfo {
 
 /// Parameter columns in the order of the file.
 pub const PARAMETERS: [ParameterInfo; 11] = [
-    parameter("method", "migration method of the scenario's first migration"),
+    parameter(
+        "method",
+        "migration method of the scenario's first migration",
+    ),
     parameter("stop_rule", "rule that ends pre-copy"),
     parameter("tunnel", "mode and ciphers of the tunnel, or `none`"),
     parameter("gateway", "VPN gateway in use at the start"),
-    parameter("rtt_ms", "round-trip time of the path, without queues and processing"),
+    parameter(
+        "rtt_ms",
+        "round-trip time of the path, without queues and processing",
+    ),
     parameter("rate_mbit_s", "rate of the slowest link of the path"),
     parameter("loss_percent", "packet loss of the path"),
     parameter("memory_mib", "guest memory"),
     parameter("disk_mib", "disk image"),
-    parameter("dirty_mib_s", "rate of the guest's page writes, before overlaps"),
+    parameter(
+        "dirty_mib_s",
+        "rate of the guest's page writes, before overlaps",
+    ),
     parameter("working_set_mib", "memory the guest writes to"),
 ];
 
@@ -122,7 +131,10 @@ impl Params {
 
 /// A measured quantity. The discriminant is the index into [`MEASURES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "MEASURES documents each variant, and FORMAT.md prints it")]
+#[expect(
+    missing_docs,
+    reason = "MEASURES documents each variant, and FORMAT.md prints it"
+)]
 pub enum Measure {
     TotalTime,
     Downtime,
@@ -182,7 +194,14 @@ const fn time(
     start: &'static str,
     end: &'static str,
 ) -> MeasureInfo {
-    MeasureInfo { measure, name, unit: "ms", start, end, decimals: 3 }
+    MeasureInfo {
+        measure,
+        name,
+        unit: "ms",
+        start,
+        end,
+        decimals: 3,
+    }
 }
 
 const fn count(
@@ -191,7 +210,14 @@ const fn count(
     unit: &'static str,
     start: &'static str,
 ) -> MeasureInfo {
-    MeasureInfo { measure, name, unit, start, end: "", decimals: 0 }
+    MeasureInfo {
+        measure,
+        name,
+        unit,
+        start,
+        end: "",
+        decimals: 0,
+    }
 }
 
 const fn level(
@@ -201,7 +227,14 @@ const fn level(
     start: &'static str,
     end: &'static str,
 ) -> MeasureInfo {
-    MeasureInfo { measure, name, unit, start, end, decimals: 6 }
+    MeasureInfo {
+        measure,
+        name,
+        unit,
+        start,
+        end,
+        decimals: 6,
+    }
 }
 
 /// Measure columns in the order of the file.
@@ -224,38 +257,78 @@ pub const MEASURES: [MeasureInfo; 33] = [
         "last byte a peer received from the guest before the gap",
         "first byte after it: the longest such gap",
     ),
-    count(Measure::BytesSent, "bytes_sent", "byte", "bytes the migration handed to TCP"),
+    count(
+        Measure::BytesSent,
+        "bytes_sent",
+        "byte",
+        "bytes the migration handed to TCP",
+    ),
     count(
         Measure::WireBytes,
         "wire_bytes",
         "byte",
         "bytes of IP packets sent for it, with TCP, IP and ESP headers and retransmissions",
     ),
-    count(Measure::Rounds, "rounds", "round", "copy rounds, the one with the VM stopped included"),
-    count(Measure::PagesSent, "pages_sent", "page of 4 KiB", "memory pages sent, repeats included"),
+    count(
+        Measure::Rounds,
+        "rounds",
+        "round",
+        "copy rounds, the one with the VM stopped included",
+    ),
+    count(
+        Measure::PagesSent,
+        "pages_sent",
+        "page of 4 KiB",
+        "memory pages sent, repeats included",
+    ),
     count(
         Measure::PagesSkipped,
         "pages_skipped",
         "page of 4 KiB",
         "pages left for a later round as they were dirtied again before their turn",
     ),
-    count(Measure::Throttle, "throttle_percent", "%", "highest share of vCPU time taken away"),
+    count(
+        Measure::Throttle,
+        "throttle_percent",
+        "%",
+        "highest share of vCPU time taken away",
+    ),
     time(
         Measure::PhaseShutdown,
         "phase_shutdown_ms",
         "shut-down is asked for",
         "the guest is off",
     ),
-    time(Measure::PhaseCompress, "phase_compress_ms", "first byte read", "last byte written"),
-    time(Measure::PhaseEncrypt, "phase_encrypt_ms", "first byte read", "last byte written"),
+    time(
+        Measure::PhaseCompress,
+        "phase_compress_ms",
+        "first byte read",
+        "last byte written",
+    ),
+    time(
+        Measure::PhaseEncrypt,
+        "phase_encrypt_ms",
+        "first byte read",
+        "last byte written",
+    ),
     time(
         Measure::PhaseConnect,
         "phase_connect_ms",
         "first packet of the connection (TCP, and ssh or the tunnel where used)",
         "it can carry data",
     ),
-    time(Measure::PhasePreCopy, "phase_pre_copy_ms", "first page sent", "the VM is told to stop"),
-    time(Measure::PhaseSuspend, "phase_suspend_ms", "the VM is told to stop", "it has stopped"),
+    time(
+        Measure::PhasePreCopy,
+        "phase_pre_copy_ms",
+        "first page sent",
+        "the VM is told to stop",
+    ),
+    time(
+        Measure::PhaseSuspend,
+        "phase_suspend_ms",
+        "the VM is told to stop",
+        "it has stopped",
+    ),
     time(
         Measure::PhaseStopAndCopy,
         "phase_stop_and_copy_ms",
@@ -268,10 +341,30 @@ pub const MEASURES: [MeasureInfo; 33] = [
         "first byte of the image sent",
         "the target has the last one",
     ),
-    time(Measure::PhaseDecrypt, "phase_decrypt_ms", "first byte read", "last byte written"),
-    time(Measure::PhaseDecompress, "phase_decompress_ms", "first byte read", "last byte written"),
-    time(Measure::PhaseBoot, "phase_boot_ms", "power on", "the guest's services run"),
-    time(Measure::PhaseResume, "phase_resume_ms", "the target has all state", "the VM runs"),
+    time(
+        Measure::PhaseDecrypt,
+        "phase_decrypt_ms",
+        "first byte read",
+        "last byte written",
+    ),
+    time(
+        Measure::PhaseDecompress,
+        "phase_decompress_ms",
+        "first byte read",
+        "last byte written",
+    ),
+    time(
+        Measure::PhaseBoot,
+        "phase_boot_ms",
+        "power on",
+        "the guest's services run",
+    ),
+    time(
+        Measure::PhaseResume,
+        "phase_resume_ms",
+        "the target has all state",
+        "the VM runs",
+    ),
     level(
         Measure::Throughput,
         "throughput_mbit_s",
@@ -279,8 +372,18 @@ pub const MEASURES: [MeasureInfo; 33] = [
         "payload bits delivered in the transfer or traffic phase",
         "divided by its length",
     ),
-    time(Measure::Latency, "latency_ms", "an echo request leaves the guest", "its reply arrives"),
-    count(Measure::Mss, "mss_bytes", "byte", "TCP payload of a full packet on the path"),
+    time(
+        Measure::Latency,
+        "latency_ms",
+        "an echo request leaves the guest",
+        "its reply arrives",
+    ),
+    count(
+        Measure::Mss,
+        "mss_bytes",
+        "byte",
+        "TCP payload of a full packet on the path",
+    ),
     time(
         Measure::FailoverDetect,
         "failover_detect_ms",
@@ -299,7 +402,12 @@ pub const MEASURES: [MeasureInfo; 33] = [
         "first IKE packet to the next gateway",
         "the IKE association stands",
     ),
-    time(Measure::IkePhase2, "ike_phase2_ms", "the IKE association stands", "the child stands"),
+    time(
+        Measure::IkePhase2,
+        "ike_phase2_ms",
+        "the IKE association stands",
+        "the child stands",
+    ),
     time(
         Measure::FailoverResume,
         "failover_resume_ms",
@@ -336,7 +444,10 @@ pub const MEASURES: [MeasureInfo; 33] = [
 impl Measure {
     /// The measure with this column name.
     pub fn by_name(name: &str) -> Option<Self> {
-        MEASURES.iter().find(|info| info.name == name).map(|info| info.measure)
+        MEASURES
+            .iter()
+            .find(|info| info.name == name)
+            .map(|info| info.measure)
     }
 
     /// The column's description.
@@ -366,7 +477,11 @@ impl Values {
     /// # Panics
     /// If the value is not finite: a bug in a model.
     pub fn set(&mut self, measure: Measure, value: f64) {
-        assert!(value.is_finite(), "{} must be finite, got {value}", measure.info().name);
+        assert!(
+            value.is_finite(),
+            "{} must be finite, got {value}",
+            measure.info().name
+        );
         self.0[measure as usize] = Some(value);
     }
 }
@@ -434,7 +549,9 @@ pub enum ReadError {
     #[error("not a CSV table")]
     Csv(#[from] csv::Error),
     /// The columns are not those of this version.
-    #[error("column {position} is `{found}` where `{wanted}` belongs; is this a record of another version?")]
+    #[error(
+        "column {position} is `{found}` where `{wanted}` belongs; is this a record of another version?"
+    )]
     Header {
         /// Position of the column, from 1.
         position: usize,
@@ -466,8 +583,14 @@ pub enum ReadError {
     },
 }
 
-const IDENTITY: [&str; 6] =
-    ["scenario", "scenario_hash", "case", "replication", "seed", "backend"];
+const IDENTITY: [&str; 6] = [
+    "scenario",
+    "scenario_hash",
+    "case",
+    "replication",
+    "seed",
+    "backend",
+];
 const SERIES: [&str; 6] = ["scenario", "case", "replication", "series", "t_ms", "value"];
 
 /// The column names of a record in file order.
@@ -525,7 +648,12 @@ pub fn read(input: impl io::Read) -> Result<Vec<Row>, ReadError> {
     for record in reader.records() {
         let record = record?;
         let row = row_from_cells(&record.iter().collect::<Vec<_>>())?;
-        let key = (row.scenario.clone(), row.case.clone(), row.replication, row.backend);
+        let key = (
+            row.scenario.clone(),
+            row.case.clone(),
+            row.replication,
+            row.backend,
+        );
         if !seen.insert(key) {
             return Err(ReadError::Duplicate {
                 scenario: row.scenario,
@@ -604,7 +732,11 @@ pub fn format_markdown() -> String {
     }
     text.push_str("\n## Measures\n\n| column | unit | from, or what is counted | to |\n| --- | --- | --- | --- |\n");
     for info in &MEASURES {
-        let _ = writeln!(text, "| `{}` | {} | {} | {} |", info.name, info.unit, info.start, info.end);
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} |",
+            info.name, info.unit, info.start, info.end
+        );
     }
     text.push_str(
         "\n## Time series\n\nA scenario with `series` also writes `<scenario>.series.csv`: \
@@ -654,12 +786,18 @@ fn row_from_cells(cells: &[&str]) -> Result<Row, ReadError> {
 }
 
 fn parse_cell(column: &str, text: &str) -> Result<Option<f64>, ReadError> {
-    if text.is_empty() { Ok(None) } else { required(column, text).map(Some) }
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        required(column, text).map(Some)
+    }
 }
 
 fn required<T: std::str::FromStr>(column: &str, text: &str) -> Result<T, ReadError> {
-    text.parse()
-        .map_err(|_| ReadError::Number { column: column.to_owned(), text: text.to_owned() })
+    text.parse().map_err(|_| ReadError::Number {
+        column: column.to_owned(),
+        text: text.to_owned(),
+    })
 }
 
 /// A number with at most `decimals` digits after the point and no trailing
@@ -689,7 +827,10 @@ mod tests {
             replication: 3,
             seed: 7,
             backend: Backend::Simulated,
-            params: Params { rtt_ms: Some(20.0), ..Params::default() },
+            params: Params {
+                rtt_ms: Some(20.0),
+                ..Params::default()
+            },
             error: None,
             values,
         }
@@ -709,7 +850,10 @@ mod tests {
         write(&[row()], &mut bytes).unwrap();
         let back = read(bytes.as_slice()).unwrap();
         assert_eq!(back[0].values.get(Measure::TotalTime), Some(1234.568));
-        assert_eq!(back[0].values.get(Measure::BytesSent), Some(2_147_483_648.0));
+        assert_eq!(
+            back[0].values.get(Measure::BytesSent),
+            Some(2_147_483_648.0)
+        );
         assert_eq!(back[0].values.get(Measure::Downtime), None);
         assert_eq!(back[0].axis("method"), Some("diff"));
         assert_eq!(back[0].params, row().params);
@@ -729,6 +873,10 @@ mod tests {
     #[test]
     fn a_foreign_column_is_named() {
         let error = read("scenario,hash\n".as_bytes()).unwrap_err();
-        assert!(error.to_string().starts_with("column 2 is `hash` where `scenario_hash` belongs"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("column 2 is `hash` where `scenario_hash` belongs")
+        );
     }
 }

@@ -3,7 +3,9 @@
 use sim_core::{Limits, Queue, SimTime, Stop, Streams};
 
 use crate::record::{Backend, Measure, Params, Row, SeriesPoint, Values};
-use crate::scenario::{Case, Cipher, Dirty, Method, Migrate, Mode, Scenario, StopRule, Study, Tunnel, What};
+use crate::scenario::{
+    Action, Case, Cipher, Dirty, Method, Migrate, Mode, Scenario, StopRule, Study, Tunnel, What,
+};
 use crate::units::{ByteRate, Bytes};
 use crate::world::{Flow, World};
 
@@ -28,11 +30,18 @@ pub fn simulate(study: &Study, case: &Case, replication: u32) -> Outcome {
     let params = parameters(scenario, &world);
     let mut values = Values::default();
     latency(scenario, &world, &mut values);
-    let limits = Limits { until: scenario.until, max_events: MAX_EVENTS };
+    let limits = Limits {
+        until: scenario.until,
+        max_events: MAX_EVENTS,
+    };
     let summary = sim_core::run(&mut world, &mut queue, limits);
-    let end = if summary.stop == Stop::Until { scenario.until } else { summary.end };
+    let end = if summary.stop == Stop::Until {
+        scenario.until
+    } else {
+        summary.end
+    };
     world.finish(end);
-    let mut error = report_migrations(&world, &mut values);
+    let mut error = report_migrations(scenario, &world, &mut values);
     if summary.stop == Stop::Budget {
         error = Some(format!("the case needs more than {MAX_EVENTS} events"));
     }
@@ -49,7 +58,11 @@ pub fn simulate(study: &Study, case: &Case, replication: u32) -> Outcome {
         error,
         values,
     };
-    let series = if replication == 0 { series(&row, &world, end) } else { Vec::new() };
+    let series = if replication == 0 {
+        series(&row, &world, end)
+    } else {
+        Vec::new()
+    };
     Outcome { row, series }
 }
 
@@ -58,17 +71,24 @@ pub fn simulate(study: &Study, case: &Case, replication: u32) -> Outcome {
 fn subject(scenario: &Scenario) -> Option<([usize; 2], usize, Option<usize>)> {
     if let Some(order) = first_migration(scenario) {
         let source = scenario.hosts[scenario.vms[order.vm].host].site;
-        return Some(([source, scenario.hosts[order.to].site], order.transport, order.tunnel));
+        return Some((
+            [source, scenario.hosts[order.to].site],
+            order.transport,
+            order.tunnel,
+        ));
     }
     let flow = scenario.traffic.first()?;
     Some(([flow.from, flow.to], flow.transport, flow.tunnel))
 }
 
 fn first_migration(scenario: &Scenario) -> Option<&Migrate> {
-    scenario.actions.iter().find_map(|action| match &action.what {
-        What::Migrate(order) => Some(order),
-        _ => None,
-    })
+    scenario
+        .actions
+        .iter()
+        .find_map(|action| match &action.what {
+            What::Migrate(order) => Some(order),
+            _ => None,
+        })
 }
 
 fn parameters(scenario: &Scenario, world: &World<'_>) -> Params {
@@ -79,18 +99,25 @@ fn parameters(scenario: &Scenario, world: &World<'_>) -> Params {
         let client = tunnel.and_then(|tunnel| world.clients().get(&tunnel));
         let pass: f64 = links().map(|link| 1.0 - link.loss).product();
         params.rtt_ms = Some(links().map(|link| 2.0 * link.delay.as_millis_f64()).sum());
-        params.rate_mbit_s =
-            links().map(|link| link.rate.bits_per_second()).min().map(|rate| rate as f64 / 1e6);
+        params.rate_mbit_s = links()
+            .map(|link| link.rate.bits_per_second())
+            .min()
+            .map(|rate| rate as f64 / 1e6);
         params.loss_percent = Some(100.0 * (1.0 - pass));
-        params.tunnel =
-            Some(tunnel.map_or_else(|| "none".to_owned(), |index| tunnel_name(&scenario.tunnels[index])));
+        params.tunnel = Some(tunnel.map_or_else(
+            || "none".to_owned(),
+            |index| tunnel_name(&scenario.tunnels[index]),
+        ));
         params.gateway = client.map(|client| scenario.gateways[client.gateway()].name.clone());
     }
     if let Some(order) = first_migration(scenario) {
         let vm = &scenario.vms[order.vm];
         let (rate, working_set) = writes(&vm.dirty);
         params.method = Some(method_name(order.method).to_owned());
-        params.stop_rule = order.stop_rule.as_ref().map(|rule| stop_rule_name(rule).to_owned());
+        params.stop_rule = order
+            .stop_rule
+            .as_ref()
+            .map(|rule| stop_rule_name(rule).to_owned());
         params.memory_mib = Some(mib(vm.memory));
         params.disk_mib = Some(mib(vm.disk));
         params.dirty_mib_s = Some(rate.as_f64() / 1_048_576.0);
@@ -108,16 +135,34 @@ fn latency(scenario: &Scenario, world: &World<'_>, values: &mut Values) {
 }
 
 /// Adds the migrations, and says why there is no total where one failed.
-fn report_migrations(world: &World<'_>, values: &mut Values) -> Option<String> {
+fn report_migrations(
+    scenario: &Scenario,
+    world: &World<'_>,
+    values: &mut Values,
+) -> Option<String> {
     let migrations = world.migrations();
     for migration in migrations {
         migration.report(world.network(), values);
     }
-    if let Some(error) = migrations.iter().find_map(crate::migration::Migration::error) {
+    if let Some(error) = migrations
+        .iter()
+        .find_map(crate::migration::Migration::error)
+    {
         return Some(error);
     }
-    let spans = || migrations.iter().filter_map(crate::migration::Migration::span);
-    if let (Some(start), Some(end)) = (spans().map(|span| span.0).min(), spans().map(|span| span.1).max()) {
+    let migrates = |action: &&Action| matches!(action.what, What::Migrate(_));
+    if scenario.actions.iter().filter(migrates).count() > migrations.len() {
+        return Some("the case ended before every migration had started; raise `until`".to_owned());
+    }
+    let spans = || {
+        migrations
+            .iter()
+            .filter_map(crate::migration::Migration::span)
+    };
+    if let (Some(start), Some(end)) = (
+        spans().map(|span| span.0).min(),
+        spans().map(|span| span.1).max(),
+    ) {
         values.set(Measure::TotalTime, (end - start).as_millis_f64());
     }
     None
@@ -128,7 +173,9 @@ fn report_traffic(scenario: &Scenario, world: &World<'_>, values: &mut Values) {
     let mut sent = 0.0;
     let mut span: Option<(SimTime, SimTime)> = None;
     for (flow, traffic) in world.flows().iter().zip(&scenario.traffic) {
-        let Some(connection) = flow.connection else { continue };
+        let Some(connection) = flow.connection else {
+            continue;
+        };
         let stopped = flow.stopped.unwrap_or(scenario.until.min(traffic.stop));
         sent += network.sent(connection);
         span = Some(span.map_or((traffic.start, stopped), |(start, stop)| {
@@ -141,7 +188,12 @@ fn report_traffic(scenario: &Scenario, world: &World<'_>, values: &mut Values) {
         values.set(Measure::Throughput, sent * 8e-6 / seconds);
     }
     if let (Some(flow), Some(traffic)) = (world.flows().first(), scenario.traffic.first()) {
-        report_flow(flow, traffic.stop.min(scenario.until), traffic.start, values);
+        report_flow(
+            flow,
+            traffic.stop.min(scenario.until),
+            traffic.start,
+            values,
+        );
         if let Some(connection) = flow.connection
             && world.migrations().is_empty()
         {
@@ -162,7 +214,10 @@ fn report_flow(flow: &Flow, stop: SimTime, start: SimTime, values: &mut Values) 
     since(Measure::FailoverRecover, flow.recovered);
     let gap = (flow.resumed.unwrap_or(stop) - failed).as_millis_f64();
     let observed = (stop - start).as_millis_f64();
-    values.set(Measure::TcpSurvived, if flow.resumed.is_some() { 1.0 } else { 0.0 });
+    values.set(
+        Measure::TcpSurvived,
+        if flow.resumed.is_some() { 1.0 } else { 0.0 },
+    );
     values.set(Measure::Blackout, gap);
     values.set(Measure::Availability, 1.0 - gap / observed);
     if let Some((first, aborted)) = flow.aborted {
@@ -172,7 +227,10 @@ fn report_flow(flow: &Flow, stop: SimTime, start: SimTime, values: &mut Values) 
 
 fn report_failover(world: &World<'_>, values: &mut Values) {
     let clients = world.clients().values();
-    let Some(times) = clients.map(crate::failover::Client::times).find(|t| t.failed.is_some()) else {
+    let Some(times) = clients
+        .map(crate::failover::Client::times)
+        .find(|t| t.failed.is_some())
+    else {
         return;
     };
     let mut between = |measure, from: Option<SimTime>, to: Option<SimTime>| {
@@ -181,7 +239,11 @@ fn report_failover(world: &World<'_>, values: &mut Values) {
         }
     };
     between(Measure::FailoverDetect, times.failed, times.detected);
-    between(Measure::FailoverReconnect, times.detected, times.reconnected);
+    between(
+        Measure::FailoverReconnect,
+        times.detected,
+        times.reconnected,
+    );
     between(Measure::IkePhase1, times.contacted, times.phase1);
     between(Measure::IkePhase2, times.phase1, times.reconnected);
 }
@@ -197,17 +259,31 @@ fn series(row: &Row, world: &World<'_>, end: SimTime) -> Vec<SeriesPoint> {
         value,
     };
     let mut points = Vec::new();
-    let Some(flow) = world.flows().first() else { return points };
-    let recorded = flow.connection.and_then(|connection| world.network().recorded(connection));
-    let Some((interval, bins)) = recorded else { return points };
+    let Some(flow) = world.flows().first() else {
+        return points;
+    };
+    let recorded = flow
+        .connection
+        .and_then(|connection| world.network().recorded(connection));
+    let Some((interval, bins)) = recorded else {
+        return points;
+    };
     // A flow that stalls for good sends nothing until the end, and shows it.
     let observed = end.as_nanos().div_ceil(interval.as_nanos());
     let silence = std::iter::repeat(&0.0);
     for (index, bytes) in (0..observed).zip(bins.iter().chain(silence)) {
         let start = interval.as_millis_f64() * index as f64;
-        points.push(point("goodput_mbit_s", start, bytes * 8e-6 / interval.as_secs_f64()));
+        points.push(point(
+            "goodput_mbit_s",
+            start,
+            bytes * 8e-6 / interval.as_secs_f64(),
+        ));
     }
-    let client = world.clients().values().map(crate::failover::Client::times).next();
+    let client = world
+        .clients()
+        .values()
+        .map(crate::failover::Client::times)
+        .next();
     let times = client.unwrap_or_default();
     let instants = [
         ("event.failure", flow.failed),
@@ -226,13 +302,29 @@ fn series(row: &Row, world: &World<'_>, end: SimTime) -> Vec<SeriesPoint> {
 fn writes(dirty: &Dirty) -> (ByteRate, Bytes) {
     match dirty {
         Dirty::Idle => (ByteRate::default(), Bytes::default()),
-        Dirty::Constant { rate, working_set, .. } | Dirty::Zipf { rate, working_set, .. } => {
-            (*rate, *working_set)
+        Dirty::Constant {
+            rate, working_set, ..
         }
-        Dirty::HotCold { hot, hot_rate, cold, cold_rate, .. } => {
+        | Dirty::Zipf {
+            rate, working_set, ..
+        } => (*rate, *working_set),
+        Dirty::HotCold {
+            hot,
+            hot_rate,
+            cold,
+            cold_rate,
+            ..
+        } => {
             let rate = hot_rate.bytes_per_second() + cold_rate.bytes_per_second();
-            let cold = if cold_rate.bytes_per_second() > 0 { cold.get() } else { 0 };
-            (ByteRate::from_bytes_per_second(rate), Bytes::new(hot.get() + cold))
+            let cold = if cold_rate.bytes_per_second() > 0 {
+                cold.get()
+            } else {
+                0
+            };
+            (
+                ByteRate::from_bytes_per_second(rate),
+                Bytes::new(hot.get() + cold),
+            )
         }
         Dirty::Trace { phases, .. } => {
             let largest = phases.iter().map(|phase| phase.working_set).max();

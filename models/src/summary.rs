@@ -61,7 +61,10 @@ pub fn summarise(rows: &[Row], confidence: f64) -> Vec<CaseSummary> {
         });
         groups[at].2.push(row);
     }
-    groups.into_iter().map(|(_, _, rows)| summarise_case(&rows, confidence)).collect()
+    groups
+        .into_iter()
+        .map(|(_, _, rows)| summarise_case(&rows, confidence))
+        .collect()
 }
 
 fn summarise_case(rows: &[&Row], confidence: f64) -> CaseSummary {

@@ -31,13 +31,18 @@ pub struct Verdict {
 /// Checks the expectations of a study against its rows.
 pub fn verify(study: &Study, rows: &[Row]) -> Vec<Verdict> {
     let cases = summarise(rows, study.confidence);
-    study.expectations.iter().map(|expectation| judge(study, &cases, expectation)).collect()
+    study
+        .expectations
+        .iter()
+        .map(|expectation| judge(study, &cases, expectation))
+        .collect()
 }
 
 fn judge(study: &Study, cases: &[CaseSummary], expectation: &Expectation) -> Verdict {
     let simulated = evaluate(study, cases, &expectation.quantity);
     let within = |value: f64| {
-        expectation.min.is_none_or(|min| value >= min) && expectation.max.is_none_or(|max| value <= max)
+        expectation.min.is_none_or(|min| value >= min)
+            && expectation.max.is_none_or(|max| value <= max)
     };
     Verdict {
         claim: expectation.claim.clone(),
@@ -55,9 +60,11 @@ fn judge(study: &Study, cases: &[CaseSummary], expectation: &Expectation) -> Ver
 /// The value of a quantity, or `None` when a case or measure is missing.
 fn evaluate(study: &Study, cases: &[CaseSummary], quantity: &Quantity) -> Option<f64> {
     match quantity {
-        Quantity::Value(ValueFile { measure, case, statistic }) => {
-            at(cases, measure, case, *statistic)
-        }
+        Quantity::Value(ValueFile {
+            measure,
+            case,
+            statistic,
+        }) => at(cases, measure, case, *statistic),
         Quantity::Ratio(pair) => both(cases, pair).map(|(a, b)| a / b),
         Quantity::Difference(pair) => both(cases, pair).map(|(a, b)| a - b),
         Quantity::Loss(pair) => both(cases, pair).map(|(a, b)| 100.0 * (1.0 - a / b)),
@@ -65,7 +72,10 @@ fn evaluate(study: &Study, cases: &[CaseSummary], quantity: &Quantity) -> Option
         Quantity::Linearity(along) => linearity(&points(study, cases, along)?),
         Quantity::LargestRise(along) => {
             let points = points(study, cases, along)?;
-            points.windows(2).map(|pair| pair[1].1 - pair[0].1).max_by(f64::total_cmp)
+            points
+                .windows(2)
+                .map(|pair| pair[1].1 - pair[0].1)
+                .max_by(f64::total_cmp)
         }
     }
 }
@@ -74,14 +84,19 @@ fn unit(study: &Study, quantity: &Quantity) -> String {
     let of = |name: &str| {
         let unit = Measure::by_name(name).map_or("", |measure| measure.info().unit);
         // "page of 4 KiB" and the like count things; "1" is no unit.
-        unit.split(' ').next().filter(|&unit| unit != "1").unwrap_or_default().to_owned()
+        unit.split(' ')
+            .next()
+            .filter(|&unit| unit != "1")
+            .unwrap_or_default()
+            .to_owned()
     };
     match quantity {
-        Quantity::Value(ValueFile { measure, .. }) | Quantity::Difference(PairFile { measure, .. }) => {
-            of(measure)
-        }
+        Quantity::Value(ValueFile { measure, .. })
+        | Quantity::Difference(PairFile { measure, .. }) => of(measure),
         Quantity::Loss(_) => "%".to_owned(),
-        Quantity::LargestRise(AlongFile { measure, to: None, .. }) => of(measure),
+        Quantity::LargestRise(AlongFile {
+            measure, to: None, ..
+        }) => of(measure),
         Quantity::Crossover(along) => {
             let axis = study.axes.iter().find(|axis| axis.name == along.axis);
             let label = axis.and_then(|axis| axis.labels.first());
@@ -93,7 +108,10 @@ fn unit(study: &Study, quantity: &Quantity) -> String {
 
 fn at(cases: &[CaseSummary], measure: &str, case: &str, statistic: Statistic) -> Option<f64> {
     let measure = Measure::by_name(measure)?;
-    let estimate = cases.iter().find(|summary| summary.case == case)?.get(measure)?;
+    let estimate = cases
+        .iter()
+        .find(|summary| summary.case == case)?
+        .get(measure)?;
     Some(match statistic {
         Statistic::Mean => estimate.mean,
         Statistic::Median => estimate.median,
@@ -110,7 +128,10 @@ fn both(cases: &[CaseSummary], pair: &PairFile) -> Option<(f64, f64)> {
 /// The mean of a measure along an axis, divided by that of `to` where given.
 fn points(study: &Study, cases: &[CaseSummary], along: &AlongFile) -> Option<Vec<(f64, f64)>> {
     let axis = study.axes.iter().find(|axis| axis.name == along.axis)?;
-    let first = along.from.as_ref().map_or(Some(0), |from| axis.labels.iter().position(|l| l == from))?;
+    let first = along
+        .from
+        .as_ref()
+        .map_or(Some(0), |from| axis.labels.iter().position(|l| l == from))?;
     axis.labels[first..]
         .iter()
         .map(|label| {
@@ -131,10 +152,19 @@ fn points(study: &Study, cases: &[CaseSummary], along: &AlongFile) -> Option<Vec
 /// The id of the case at `axis = label` and the axes named in `rest`.
 pub fn case_id(study: &Study, axis: &str, label: &str, rest: &str) -> String {
     let part = |name: &str| {
-        let label = if name == axis { Some(label) } else { crate::record::axis(rest, name) };
+        let label = if name == axis {
+            Some(label)
+        } else {
+            crate::record::axis(rest, name)
+        };
         format!("{name}={}", label.unwrap_or_default())
     };
-    study.axes.iter().map(|axis| part(&axis.name)).collect::<Vec<_>>().join(",")
+    study
+        .axes
+        .iter()
+        .map(|axis| part(&axis.name))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// Where a ratio falls below 1, by linear interpolation.
@@ -162,7 +192,9 @@ fn linearity(points: &[(f64, f64)]) -> Option<f64> {
 
 /// A label such as `20ms` as its number and its unit.
 fn split_number(label: &str) -> (Option<f64>, &str) {
-    let end = label.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-')).unwrap_or(label.len());
+    let end = label
+        .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-'))
+        .unwrap_or(label.len());
     (label[..end].parse().ok(), label[end..].trim())
 }
 
@@ -173,7 +205,10 @@ mod tests {
     // 1.2 at 60 and 0.8 at 80: half way.
     #[test]
     fn a_crossover_is_interpolated() {
-        assert_eq!(crossover(&[(40.0, 1.5), (60.0, 1.2), (80.0, 0.8)]), Some(70.0));
+        assert_eq!(
+            crossover(&[(40.0, 1.5), (60.0, 1.2), (80.0, 0.8)]),
+            Some(70.0)
+        );
         assert_eq!(crossover(&[(40.0, 1.5), (60.0, 1.2)]), None);
     }
 

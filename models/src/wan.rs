@@ -107,7 +107,9 @@ impl Topology {
 
     /// The best link between two neighbours.
     fn link_between(&self, links: &[Link], a: usize, b: usize) -> usize {
-        let edges = self.graph.edges_connecting(NodeIndex::new(a), NodeIndex::new(b));
+        let edges = self
+            .graph
+            .edges_connecting(NodeIndex::new(a), NodeIndex::new(b));
         edges
             .map(|edge| *edge.weight())
             .min_by_key(|&link| (links[link].delay, link))
@@ -133,8 +135,10 @@ pub fn route(
     let relay = through.and_then(|through| through.tunnel.vpn.as_ref()?.relay);
     let delay = used().map(|link| link.delay).sum::<SimDuration>() + relay.unwrap_or_default();
     let (mss, ratio) = packet(used(), transport, through.map(|through| through.tunnel));
-    let mut resources: Vec<Resource> =
-        hops.iter().map(|&(link, direction)| 2 * link + direction).collect();
+    let mut resources: Vec<Resource> = hops
+        .iter()
+        .map(|&(link, direction)| 2 * link + direction)
+        .collect();
     if let Some(through) = through.filter(|through| through.tunnel.throughput.is_some()) {
         resources.push(2 * links.len() + through.index);
     }
@@ -151,7 +155,11 @@ pub fn route(
 
 /// The links, each with its direction, of the way along these sites, or `None`
 /// when no links lead there.
-pub fn hops(scenario: &Scenario, topology: &Topology, stops: &[usize]) -> Option<Vec<(usize, usize)>> {
+pub fn hops(
+    scenario: &Scenario,
+    topology: &Topology,
+    stops: &[usize],
+) -> Option<Vec<(usize, usize)>> {
     let links = &scenario.links;
     let mut hops = Vec::new();
     for leg in stops.windows(2) {
@@ -170,30 +178,48 @@ fn packet<'a>(
     transport: &Transport,
     tunnel: Option<&Tunnel>,
 ) -> (f64, f64) {
-    let mtu = links.clone().map(|link| link.mtu.get()).min().unwrap_or(1500);
+    let mtu = links
+        .clone()
+        .map(|link| link.mtu.get())
+        .min()
+        .unwrap_or(1500);
     let framing = links.map(|link| link.framing.get()).max().unwrap_or(0);
     let headers = IP_HEADER + TCP_HEADER + if transport.timestamps { TIMESTAMPS } else { 0 };
-    let relay = tunnel.and_then(|tunnel| tunnel.vpn.as_ref()?.relay).map_or(0, |_| RELAY_HEADER);
+    let relay = tunnel
+        .and_then(|tunnel| tunnel.vpn.as_ref()?.relay)
+        .map_or(0, |_| RELAY_HEADER);
     let esp = tunnel.map(|t| Esp::new(t.mode, t.cipher, t.integrity, t.nat_traversal));
     let inner = esp.map_or(Some(mtu), |esp| esp.largest_inner(mtu));
     let inner = inner.expect("links carry at least 576 bytes");
     let mss = (inner - relay - headers) as f64;
     let wire = esp.map_or(inner, |esp| esp.outer(inner)) + framing;
-    if transport.congestion == Congestion::Fluid { (mss, 1.0) } else { (mss, wire as f64 / mss) }
+    if transport.congestion == Congestion::Fluid {
+        (mss, 1.0)
+    } else {
+        (mss, wire as f64 / mss)
+    }
 }
 
 /// Capacity of every resource in bytes a second.
 pub fn capacities(scenario: &Scenario) -> Vec<f64> {
-    let links = scenario.links.iter().flat_map(|link| [link.rate.bytes_per_second(); 2]);
+    let links = scenario
+        .links
+        .iter()
+        .flat_map(|link| [link.rate.bytes_per_second(); 2]);
     let tunnels = scenario.tunnels.iter().map(|tunnel| {
-        tunnel.throughput.map_or(LOCAL_RATE, |throughput| throughput.bytes_per_second())
+        tunnel
+            .throughput
+            .map_or(LOCAL_RATE, |throughput| throughput.bytes_per_second())
     });
     links.chain(tunnels).collect()
 }
 
 /// Buffer in front of every resource in bytes.
 pub fn buffers(scenario: &Scenario) -> Vec<f64> {
-    let links = scenario.links.iter().flat_map(|link| [link.queue.as_f64(); 2]);
+    let links = scenario
+        .links
+        .iter()
+        .flat_map(|link| [link.queue.as_f64(); 2]);
     let tunnels = scenario.tunnels.iter().map(|_| CRYPTO_QUEUE * 1500.0);
     links.chain(tunnels).collect()
 }

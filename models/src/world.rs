@@ -87,11 +87,15 @@ pub struct Flow {
 impl<'a> World<'a> {
     /// The state at time zero, with the actions and flows in the queue.
     pub fn new(scenario: &'a Scenario, streams: Streams, queue: &mut Queue<Event>) -> Self {
-        let clients = scenario.tunnels.iter().enumerate().filter_map(|(index, tunnel)| {
-            let vpn = tunnel.vpn.as_ref()?;
-            let phase = probe_phase(vpn.detection.as_ref(), &streams, &tunnel.name);
-            Some((index, Client::new(tunnel, vpn, phase)))
-        });
+        let clients = scenario
+            .tunnels
+            .iter()
+            .enumerate()
+            .filter_map(|(index, tunnel)| {
+                let vpn = tunnel.vpn.as_ref()?;
+                let phase = probe_phase(vpn.detection.as_ref(), &streams, &tunnel.name);
+                Some((index, Client::new(tunnel, vpn, phase)))
+            });
         let world = Self {
             scenario,
             topology: Topology::new(scenario),
@@ -109,7 +113,10 @@ impl<'a> World<'a> {
             queue.schedule(flow.stop, Event::Stop(number(index)));
         }
         for (index, action) in scenario.actions.iter().enumerate() {
-            queue.schedule(instant(action, &world.streams), Event::Action(number(index)));
+            queue.schedule(
+                instant(action, &world.streams),
+                Event::Action(number(index)),
+            );
         }
         world
     }
@@ -153,7 +160,8 @@ impl<'a> World<'a> {
     fn stop_if_settled(&self, queue: &mut Queue<Event>) {
         let migrates = |action: &&Action| matches!(action.what, What::Migrate(_));
         let planned = self.scenario.actions.iter().filter(migrates).count();
-        let over = self.migrations.len() == planned && self.migrations.iter().all(Migration::is_over);
+        let over =
+            self.migrations.len() == planned && self.migrations.iter().all(Migration::is_over);
         if over && self.scenario.traffic.is_empty() {
             queue.clear();
         }
@@ -184,13 +192,28 @@ impl<'a> World<'a> {
         let connection = self.connect(task, ends, order.transport, order.tunnel, &name, queue);
         let speed = write_speed(vm.dirty_variation, &self.streams, &vm.name);
         let network = &mut self.network;
-        let migration =
-            Migration::start(number(index), order, scenario, connection, speed, network, queue);
+        let migration = Migration::start(
+            number(index),
+            order,
+            scenario,
+            connection,
+            speed,
+            network,
+            queue,
+        );
         self.migrations.push(migration);
     }
 
     fn start_flow(&mut self, index: usize, queue: &mut Queue<Event>) {
-        let Traffic { name, from, to, transport, tunnel, size, .. } = &self.scenario.traffic[index];
+        let Traffic {
+            name,
+            from,
+            to,
+            transport,
+            tunnel,
+            size,
+            ..
+        } = &self.scenario.traffic[index];
         let name = format!("connection.traffic.{name}");
         let task = Task::Flow(index);
         let connection = self.connect(task, [*from, *to], *transport, *tunnel, &name, queue);
@@ -225,7 +248,14 @@ impl<'a> World<'a> {
         let losses = self.streams.stream(stream);
         let settings = &self.scenario.transports[transport];
         let id = self.network.open(route, settings, losses, queue.now());
-        self.owners.push(Owner { task, ends, transport, tunnel, severed: false, misled: false });
+        self.owners.push(Owner {
+            task,
+            ends,
+            transport,
+            tunnel,
+            severed: false,
+            misled: false,
+        });
         if !self.is_alive(id) {
             self.network.block(id, queue);
         }
@@ -236,10 +266,14 @@ impl<'a> World<'a> {
     fn is_alive(&self, id: usize) -> bool {
         let owner = self.owners[id];
         let links = &self.network.route(id).links;
-        let tunnel_up = owner.tunnel.and_then(|tunnel| self.clients.get(&tunnel)).is_none_or(
-            |client| client.is_up() && !self.gateway_down[client.gateway()],
-        );
-        !owner.severed && !owner.misled && tunnel_up && links.iter().all(|&link| !self.link_down[link])
+        let tunnel_up = owner
+            .tunnel
+            .and_then(|tunnel| self.clients.get(&tunnel))
+            .is_none_or(|client| client.is_up() && !self.gateway_down[client.gateway()]);
+        !owner.severed
+            && !owner.misled
+            && tunnel_up
+            && links.iter().all(|&link| !self.link_down[link])
     }
 
     fn set_down(&mut self, element: Element, down: bool, queue: &mut Queue<Event>) {
@@ -261,7 +295,10 @@ impl<'a> World<'a> {
         let gateway = self.clients[&tunnel].gateway();
         let (alive, rtt) = self.way_to_gateway(tunnel, gateway);
         let busy = self.is_busy(tunnel);
-        let client = self.clients.get_mut(&tunnel).expect("the key is from the map");
+        let client = self
+            .clients
+            .get_mut(&tunnel)
+            .expect("the key is from the map");
         if alive {
             client.on_repair();
         } else if let Step::At(at) = client.on_failure(queue.now(), rtt, busy) {
@@ -294,7 +331,10 @@ impl<'a> World<'a> {
     /// at once, those towards it when the relay has learned the new way; without
     /// a relay they are severed, for the client's address is another one.
     fn reroute(&mut self, tunnel: usize, moved: bool, relay: bool, queue: &mut Queue<Event>) {
-        let client = self.scenario.tunnels[tunnel].vpn.as_ref().map(|vpn| vpn.client);
+        let client = self.scenario.tunnels[tunnel]
+            .vpn
+            .as_ref()
+            .map(|vpn| vpn.client);
         for id in 0..self.owners.len() {
             let owner = self.owners[id];
             if owner.tunnel != Some(tunnel) {
@@ -342,12 +382,18 @@ impl<'a> World<'a> {
 
     /// Whether a gateway answers, and the round-trip time there.
     fn way_to_gateway(&self, tunnel: usize, gateway: usize) -> (bool, SimDuration) {
-        let vpn = self.scenario.tunnels[tunnel].vpn.as_ref().expect("only VPNs have clients");
+        let vpn = self.scenario.tunnels[tunnel]
+            .vpn
+            .as_ref()
+            .expect("only VPNs have clients");
         let site = self.scenario.gateways[gateway].site;
         let hops = wan::hops(self.scenario, &self.topology, &[vpn.client, site])
             .expect("validation has found a route");
         let up = hops.iter().all(|&(link, _)| !self.link_down[link]);
-        let delay: SimDuration = hops.iter().map(|&(link, _)| self.scenario.links[link].delay).sum();
+        let delay: SimDuration = hops
+            .iter()
+            .map(|&(link, _)| self.scenario.links[link].delay)
+            .sum();
         (up && !self.gateway_down[gateway], delay * 2)
     }
 
@@ -448,8 +494,12 @@ fn instant(action: &Action, streams: &Streams) -> SimTime {
 
 /// Where in its interval the first probe falls: anywhere.
 fn probe_phase(detection: Option<&Detection>, streams: &Streams, tunnel: &str) -> SimDuration {
-    let Some(Detection::Probe { interval, .. }) = detection else { return SimDuration::ZERO };
-    let share = streams.stream(&format!("tunnel.{tunnel}.probe")).random::<f64>();
+    let Some(Detection::Probe { interval, .. }) = detection else {
+        return SimDuration::ZERO;
+    };
+    let share = streams
+        .stream(&format!("tunnel.{tunnel}.probe"))
+        .random::<f64>();
     SimDuration::from_nanos((interval.as_nanos() as f64 * share) as u64)
 }
 

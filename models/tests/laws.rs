@@ -12,7 +12,7 @@ use models::wan::Route;
 use models::world::World;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use sim_core::{Limits, Queue, SimTime, Streams};
+use sim_core::{Limits, Queue, Streams};
 
 const MIB: u64 = 1 << 20;
 const PAGE: f64 = 4096.0;
@@ -22,7 +22,10 @@ const PAGE_ON_WIRE: f64 = 4104.0;
 const DEEP: u64 = 64 * MIB;
 
 fn config(cases: u32) -> ProptestConfig {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proptest-regressions/laws.txt");
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/proptest-regressions/laws.txt"
+    );
     ProptestConfig {
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(file))),
         ..ProptestConfig::with_cases(cases)
@@ -35,7 +38,10 @@ const TRACE: &str = "start_s,rate_mib_s,working_set_mib\n0,2,48\n3,300,60\n10,20
 fn study(text: &str) -> Study {
     match parse(text, &mut |_| Ok(TRACE.to_owned())) {
         Ok(study) => study,
-        Err(faults) => panic!("{}\n{text}", fault::render("law.toml", text, &faults, false)),
+        Err(faults) => panic!(
+            "{}\n{text}",
+            fault::render("law.toml", text, &faults, false)
+        ),
     }
 }
 
@@ -50,7 +56,10 @@ fn inspect<T>(text: &str, look: impl Fn(&World<'_>) -> T) -> T {
     let scenario = &study.cases[0].scenario;
     let mut queue = Queue::new();
     let mut world = World::new(scenario, Streams::new(study.seed, 0), &mut queue);
-    let limits = Limits { until: scenario.until, max_events: 50_000_000 };
+    let limits = Limits {
+        until: scenario.until,
+        max_events: 50_000_000,
+    };
     let end = sim_core::run(&mut world, &mut queue, limits).end;
     world.finish(end);
     look(&world)
@@ -58,7 +67,9 @@ fn inspect<T>(text: &str, look: impl Fn(&World<'_>) -> T) -> T {
 
 fn value(row: &Row, measure: Measure) -> f64 {
     let name = measure.info().name;
-    row.values.get(measure).unwrap_or_else(|| panic!("no {name}: {:?}", row.error))
+    row.values
+        .get(measure)
+        .unwrap_or_else(|| panic!("no {name}: {:?}", row.error))
 }
 
 fn close(a: f64, b: f64, relative: f64) -> bool {
@@ -85,7 +96,12 @@ impl Path {
 
     /// Two sites and this link between them.
     fn text(self) -> String {
-        let Self { rtt_us, rate, loss, queue } = self;
+        let Self {
+            rtt_us,
+            rate,
+            loss,
+            queue,
+        } = self;
         format!(
             "name = \"law\"\nseed = 7\nsite.a = {{}}\nsite.b = {{}}\n[link.wan]\nbetween = [\"a\", \"b\"]\n\
              rtt = \"{rtt_us}us\"\nrate = \"{rate}bit/s\"\nloss = {loss:.9}\nqueue = \"{queue}B\"\n"
@@ -96,14 +112,27 @@ impl Path {
 fn path() -> impl Strategy<Value = Path> {
     let loss = prop_oneof![Just(0.0), magnitude(1e-6, 0.02)];
     let rtt = prop_oneof![Just(0), 1..400_000_u64];
-    (rtt, magnitude(1e7, 1e10), loss, magnitude(65536.0, DEEP as f64)).prop_map(
-        |(rtt_us, rate, loss, queue)| Path { rtt_us, rate: rate as u64, loss, queue: queue as u64 },
+    (
+        rtt,
+        magnitude(1e7, 1e10),
+        loss,
+        magnitude(65536.0, DEEP as f64),
     )
+        .prop_map(|(rtt_us, rate, loss, queue)| Path {
+            rtt_us,
+            rate: rate as u64,
+            loss,
+            queue: queue as u64,
+        })
 }
 
 /// A path that loses nothing, neither by chance nor in its queue.
 fn clean_path() -> impl Strategy<Value = Path> {
-    path().prop_map(|path| Path { loss: 0.0, queue: DEEP, ..path })
+    path().prop_map(|path| Path {
+        loss: 0.0,
+        queue: DEEP,
+        ..path
+    })
 }
 
 fn transport() -> impl Strategy<Value = String> {
@@ -137,8 +166,9 @@ fn esp() -> impl Strategy<Value = String> {
     let throughput = prop::option::of(magnitude(1e7, 1e10));
     (ciphers, mode, any::<bool>(), throughput, 0..50_u64).prop_map(
         |(cipher, mode, nat, throughput, service)| {
-            let throughput =
-                throughput.map_or(String::new(), |rate| format!("throughput = \"{}bit/s\"\n", rate as u64));
+            let throughput = throughput.map_or(String::new(), |rate| {
+                format!("throughput = \"{}bit/s\"\n", rate as u64)
+            });
             format!(
                 "[tunnel.esp]\nmode = \"{mode}\"\n{cipher}\nnat_traversal = {nat}\n\
                  packet_time = \"{service}us\"\n{throughput}"
@@ -159,7 +189,13 @@ struct Guest {
 
 impl Guest {
     fn text(&self) -> String {
-        let Self { pages, disk, zero, compressed, rest } = self;
+        let Self {
+            pages,
+            disk,
+            zero,
+            compressed,
+            rest,
+        } = self;
         format!(
             "[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n[vm.guest]\nhost = \"a\"\nmemory = \"{}B\"\n\
              disk = \"{disk}B\"\nzero = {zero:.3}\ncompressed = {compressed:.3}\n{rest}",
@@ -170,7 +206,11 @@ impl Guest {
     fn image(&self, compressed: bool) -> f64 {
         // What the text says, which has three digits.
         let share: f64 = format!("{:.3}", self.compressed).parse().unwrap();
-        if compressed { (self.disk as f64 * share).round() } else { self.disk as f64 }
+        if compressed {
+            (self.disk as f64 * share).round()
+        } else {
+            self.disk as f64
+        }
     }
 
     fn zero(&self) -> f64 {
@@ -179,7 +219,9 @@ impl Guest {
 }
 
 /// Writes in all their kinds; rates in bytes a second, sets as shares of memory.
-fn dirty(rate: impl Strategy<Value = f64> + 'static) -> impl Strategy<Value = (u8, f64, f64, bool, f64)> {
+fn dirty(
+    rate: impl Strategy<Value = f64> + 'static,
+) -> impl Strategy<Value = (u8, f64, f64, bool, f64)> {
     (0..5_u8, rate, 0.01..0.9_f64, any::<bool>(), 0.0..2.0_f64)
 }
 
@@ -197,13 +239,18 @@ fn dirty_text((kind, rate, share, random, skew): (u8, f64, f64, bool, f64), page
              pattern = \"{pattern}\" }}\n",
             rate / 20
         ),
-        3 => format!("dirty.zipf = {{ rate = \"{rate}B/s\", skew = {skew:.3}, working_set = \"{set}B\" }}\n"),
+        3 => format!(
+            "dirty.zipf = {{ rate = \"{rate}B/s\", skew = {skew:.3}, working_set = \"{set}B\" }}\n"
+        ),
         _ => format!("dirty.trace = {{ file = \"trace.csv\", pattern = \"{pattern}\" }}\n"),
     }
 }
 
 fn guest() -> impl Strategy<Value = Guest> {
-    let sizes = (magnitude(64.0 * MIB as f64, 8192.0 * MIB as f64), magnitude(1e6, 2e10));
+    let sizes = (
+        magnitude(64.0 * MIB as f64, 8192.0 * MIB as f64),
+        magnitude(1e6, 2e10),
+    );
     let spans = (0..500_u64, 0..500_u64, 0..5000_u64, 0..3_000_000_u64);
     (sizes, 0.0..1.0_f64, 0.01..1.0_f64, spans, dirty(magnitude(1e4, 5e8))).prop_map(
         |((memory, disk), zero, compressed, (suspend, resume, suspend_pages, state), writes)| {
@@ -256,11 +303,15 @@ fn order(way: Way, tunnel: bool, limit: &str) -> String {
 }
 
 fn ended_or_out_of_time(row: &Row) -> bool {
-    row.error.as_ref().is_none_or(|error| error.contains("time limit"))
+    row.error
+        .as_ref()
+        .is_none_or(|error| error.contains("time limit"))
 }
 
 fn phases(row: &Row) -> impl Iterator<Item = f64> {
-    let phases = MEASURES.iter().filter(|info| info.name.starts_with("phase_"));
+    let phases = MEASURES
+        .iter()
+        .filter(|info| info.name.starts_with("phase_"));
     phases.filter_map(|info| row.values.get(info.measure))
 }
 
@@ -289,12 +340,20 @@ fn bytes_due(row: &Row, guest: &Guest, way: Way, state: f64) -> (f64, f64) {
 }
 
 fn device_state(guest: &Guest) -> f64 {
-    let line = guest.rest.lines().find(|line| line.starts_with("device_state")).unwrap();
-    line.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+    let line = guest
+        .rest
+        .lines()
+        .find(|line| line.starts_with("device_state"))
+        .unwrap();
+    line.chars()
+        .filter(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .unwrap()
 }
 
 proptest! {
-    #![proptest_config(config(300))]
+    #![proptest_config(config(500))]
 
     #[test]
     fn every_migration_keeps_its_books(
@@ -427,15 +486,31 @@ proptest! {
 /// A guest of `pages` that writes `rate` bytes a second over all its memory,
 /// page after page, on a path without delay and without TCP.
 fn ideal(pages: u64, rate: u64, link: u64, way: Way) -> String {
-    let path = Path { rtt_us: 0, rate: link, loss: 0.0, queue: DEEP };
+    let path = Path {
+        rtt_us: 0,
+        rate: link,
+        loss: 0.0,
+        queue: DEEP,
+    };
     let rest = format!("device_state = \"0B\"\ndirty.constant = {{ rate = \"{rate}B/s\" }}\n");
-    let guest = Guest { pages, disk: pages * 4096, zero: 0.0, compressed: 1.0, rest };
+    let guest = Guest {
+        pages,
+        disk: pages * 4096,
+        zero: 0.0,
+        compressed: 1.0,
+        rest,
+    };
     let transport = "[transport.t]\ncongestion = \"fluid\"\nsetup_round_trips = 0\n";
-    format!("{}{}{transport}{}", path.text(), guest.text(), order(way, false, "6h"))
+    format!(
+        "{}{}{transport}{}",
+        path.text(),
+        guest.text(),
+        order(way, false, "6h")
+    )
 }
 
 proptest! {
-    #![proptest_config(config(64))]
+    #![proptest_config(config(128))]
 
     // Liu et al. (HPDC 2011): round i sends V lambda^i, lambda = D / R, so
     // T = V/R (1 - lambda^(n+1)) / (1 - lambda) where n = ceil(log_lambda(threshold / V))
@@ -573,7 +648,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(100))]
+    #![proptest_config(config(300))]
 
     // Xen counts rounds: 29 or 5 and the last one. QEMU sends for 50 ms at least
     // between two readings, SimGrid more than its threshold of 30 ms: within a
@@ -592,16 +667,51 @@ proptest! {
         prop_assert!(ended_or_out_of_time(&row), "{:?}", row.error);
         let most = [30.0, 6.0, 2002.0, 2002.0, 3335.0][rule];
         prop_assert!(value(&row, Measure::Rounds) <= most);
-        if rule < 2 && row.error.is_none() {
-            prop_assert!(value(&row, Measure::PagesSent) <= 4.0 * pages as f64 + pages as f64);
+        // Xen 4.0: three times the memory, the round that gets beyond it, the last
+        // one. Xen 4.6: six rounds.
+        if let Some(times) = [5.0, 6.0].get(rule) {
+            prop_assert!(value(&row, Measure::PagesSent) <= times * pages as f64);
         }
     }
 }
 
-/// Total times of the same migration in two settings, where both end.
+/// Total times of the same migration in two settings, where both end of
+/// themselves. Xen 4.0 also ends when it has sent three times the memory: a slower
+/// path gets beyond that in fewer and longer rounds, so it may stop a round earlier
+/// and send less. Auto-converge slows the guest when it writes fast for the path,
+/// and a slower guest is moved sooner. Those are the rules, and no law holds across
+/// them.
 fn totals(one: &str, other: &str) -> Option<(f64, f64)> {
-    let [one, other] = [one, other].map(|text| run(text).values.get(Measure::TotalTime));
-    Some((one?, other?))
+    let total = |text: &str| {
+        let row = run(text);
+        let sent = row.values.get(Measure::PagesSent).unwrap_or(0.0);
+        let memory = row.params.memory_mib.unwrap_or_default() * 256.0;
+        let cut_off = text.contains("xen-4.0") && sent > 3.0 * memory
+            || row
+                .values
+                .get(Measure::Throttle)
+                .is_some_and(|percent| percent > 0.0);
+        row.values.get(Measure::TotalTime).filter(|_| !cut_off)
+    };
+    Some((total(one)?, total(other)?))
+}
+
+/// Guests for comparisons. A trace has a clock of its own: a slower migration
+/// may last into a quieter phase, and end earlier for it. And a pause of more than
+/// a time-out, 200 ms and the round-trip time, makes TCP start anew: a longer
+/// path forgives a longer pause.
+fn steady_guest() -> impl Strategy<Value = Guest> {
+    guest()
+        .prop_filter("the guest must not change", |guest| {
+            !guest.rest.contains("trace")
+        })
+        .prop_map(|guest| {
+            let (_, rest) = guest.rest.split_once('\n').unwrap();
+            Guest {
+                rest: format!("suspend = \"150ms\"\n{rest}"),
+                ..guest
+            }
+        })
 }
 
 /// HyStart is off in comparisons: it leaves slow start at a doubling, so a path
@@ -617,11 +727,11 @@ fn no_faster(slow: f64, fast: f64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(config(100))]
+    #![proptest_config(config(300))]
 
     #[test]
     fn esp_never_makes_a_migration_faster(
-        path in clean_path(), guest in guest(), transport in steady_transport(), esp in esp(), way in way(),
+        path in clean_path(), guest in steady_guest(), transport in steady_transport(), esp in esp(), way in way(),
     ) {
         let text = |tunnel| {
             format!("{}{}{transport}{esp}{}", path.text(), guest.text(), order(way, tunnel, "1h"))
@@ -631,10 +741,18 @@ proptest! {
         }
     }
 
+    // With windows that the shorter path holds: no queue stands in front of it. (A
+    // window beyond the path stands in the queue, and the model charges its waiting
+    // once while it fills and once more at the end of the copy.)
     #[test]
     fn a_longer_round_trip_never_makes_a_migration_faster(
-        path in clean_path(), more in 1..200_000_u64, guest in guest(), transport in steady_transport(), way in way(),
+        path in clean_path(), more in 1..200_000_u64, share in 0.01..0.9_f64, guest in steady_guest(),
+        congestion in prop_oneof![Just("cubic"), Just("reno"), Just("fluid")], way in way(),
     ) {
+        let window = (path.rate as f64 / 8.0 * path.rtt() * share) as u64;
+        prop_assume!(congestion == "fluid" || window > 5000);
+        let windows = format!("receive_window = \"{0}B\"\nsend_buffer = \"{0}B\"", window.max(5000));
+        let transport = format!("[transport.t]\ncongestion = \"{congestion}\"\nhystart = false\n{windows}\n");
         let text = |path: Path| {
             format!("{}{}{transport}{}", path.text(), guest.text(), order(way, false, "1h"))
         };
@@ -647,7 +765,7 @@ proptest! {
     // The same writes to the same set, in more memory.
     #[test]
     fn more_memory_never_makes_a_migration_faster(
-        path in clean_path(), guest in guest(), more in 1.0..4.0_f64, transport in steady_transport(),
+        path in clean_path(), guest in steady_guest(), more in 1.0..4.0_f64, transport in steady_transport(),
         rule in 0..RULES.len(), stop in any::<bool>(),
     ) {
         prop_assume!(!guest.rest.contains("hot_cold"));
@@ -664,7 +782,7 @@ proptest! {
     // 128 MiB/s unless told otherwise, however fast the link is; lifted for the
     // last copy.
     #[test]
-    fn qemu_keeps_to_its_bandwidth_limit_while_the_guest_runs(memory in magnitude(3e8, 8e9), limit in magnitude(1e6, 1e9)) {
+    fn qemu_keeps_to_its_bandwidth_limit_while_the_guest_runs(memory in magnitude(5e8, 8e9), limit in magnitude(1e6, 1e9)) {
         let pages = (memory / PAGE) as u64;
         let rule = format!("{{ qemu = {{ max_bandwidth = \"{}B/s\" }} }}", limit as u64);
         let text = ideal(pages, 0, 10_000_000_000, Way::PreCopy(2)).replace(RULES[2], &rule);
@@ -692,5 +810,282 @@ proptest! {
             (network.wire(0), network.sent(0) * network.route(0).ratio)
         });
         prop_assert!(close(wire, due, 1e-9), "{wire} bytes on the wire for {due}");
+    }
+}
+
+/// A client at `home` with gateways at `one` and `two`, and a server behind them.
+#[derive(Clone, Debug)]
+struct Vpn {
+    /// Round-trip times in microseconds: home-one, home-two, one-server, two-server.
+    rtts: [u64; 4],
+    interval: u64,
+    multiple: f64,
+    min_rto: u64,
+    failed: u64,
+    seed: u64,
+    /// Data flows towards the client.
+    inward: bool,
+    /// The link to the gateway dies instead of the gateway.
+    link: bool,
+    ike: &'static str,
+}
+
+fn vpn() -> impl Strategy<Value = Vpn> {
+    let rtts = prop::array::uniform4(1000..200_000_u64);
+    let detector = (50..2000_u64, 1.0..5.0_f64, 200..2000_u64);
+    let ike = prop_oneof![Just("ikev1-main"), Just("ikev1-aggressive"), Just("ikev2")];
+    (
+        rtts,
+        detector,
+        10_000..20_000_u64,
+        any::<u32>(),
+        any::<bool>(),
+        any::<bool>(),
+        ike,
+    )
+        .prop_map(
+            |(rtts, (interval, multiple, min_rto), failed, seed, inward, link, ike)| Vpn {
+                rtts,
+                interval,
+                multiple,
+                min_rto,
+                failed,
+                seed: u64::from(seed),
+                inward,
+                link,
+                ike,
+            },
+        )
+}
+
+impl Vpn {
+    fn text(&self, relay: bool, repaired: Option<u64>) -> String {
+        let [home_one, home_two, one_server, two_server] = self.rtts;
+        let Self {
+            interval,
+            multiple,
+            min_rto,
+            failed,
+            seed,
+            ike,
+            ..
+        } = self;
+        let (from, to) = if self.inward {
+            ("server", "home")
+        } else {
+            ("home", "server")
+        };
+        let what = if self.link {
+            "link = \"home-one\""
+        } else {
+            "gateway = \"one\""
+        };
+        let relay = if relay {
+            "relay = { latency = \"50us\" }\n"
+        } else {
+            ""
+        };
+        let repair = repaired.map_or(String::new(), |at| {
+            format!("[action.mend]\nat = \"{at}ms\"\nrepair = {{ {what} }}\n")
+        });
+        let link = |name: &str, ends: &str, rtt: u64| {
+            format!(
+                "[link.{name}]\nbetween = {ends}\nrtt = \"{rtt}us\"\nrate = \"1Gbit/s\"\nqueue = \"16MiB\"\n"
+            )
+        };
+        // The application is slower than every path, so no queue lengthens the RTT.
+        format!(
+            "name = \"vpn\"\nseed = {seed}\nuntil = \"400s\"\n\
+             site.home = {{}}\nsite.one = {{}}\nsite.two = {{}}\nsite.server = {{}}\n{}{}{}{}\
+             [gateway.one]\nsite = \"one\"\n[gateway.two]\nsite = \"two\"\n[transport.t]\nmax_rate = \"1Mbit/s\"\n\
+             [tunnel.vpn]\nmode = \"tunnel\"\ncipher = \"aes128-gcm\"\nike = \"{ike}\"\nphase1_time = \"50ms\"\n\
+             phase2_time = \"20ms\"\nclient = \"home\"\ngateways = [\"one\", \"two\"]\n\
+             detection.probe = {{ interval = \"{interval}ms\", rto_multiple = {multiple}, min_rto = \"{min_rto}ms\" }}\n\
+             {relay}[traffic.bulk]\nfrom = \"{from}\"\nto = \"{to}\"\ntunnel = \"vpn\"\ntransport = \"t\"\n\
+             [action.break]\nat = \"{failed}ms\"\nfail = {{ {what} }}\n{repair}",
+            link("home-one", "[\"home\", \"one\"]", home_one),
+            link("home-two", "[\"home\", \"two\"]", home_two),
+            link("one-server", "[\"one\", \"server\"]", one_server),
+            link("two-server", "[\"two\", \"server\"]", two_server),
+        )
+    }
+
+    /// RTO of the detector in ms: round-trip time to the gateway, with a floor.
+    fn probe_rto(&self) -> f64 {
+        f64::max(self.gateway_rtt(), self.min_rto as f64)
+    }
+
+    fn gateway_rtt(&self) -> f64 {
+        self.rtts[0] as f64 / 1e3
+    }
+
+    /// Whether each link is the shortest way between its ends. Else the way
+    /// through one gateway leads past the other, and may die with it: routes
+    /// stay as they are.
+    fn is_direct(&self) -> bool {
+        let around: u64 = self.rtts.iter().sum();
+        self.rtts.iter().all(|rtt| 2 * rtt < around)
+    }
+}
+
+/// The `k` with `elapsed = rto (2^k - 1)`, as a real number.
+fn rung(elapsed: f64, rto: f64) -> f64 {
+    (elapsed / rto + 1.0).log2()
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    // The clock starts at the last probe that was answered, which is at most one
+    // interval and one round trip older than the failure, and never younger.
+    #[test]
+    fn a_probe_detects_within_its_multiple_of_the_time_out(vpn in vpn()) {
+        prop_assume!(vpn.is_direct());
+        let row = run(&vpn.text(true, None));
+        let (detected, bound) = (value(&row, Measure::FailoverDetect), vpn.multiple * vpn.probe_rto());
+        prop_assert!(detected <= bound + 1e-5, "{detected} ms, bound {bound}");
+        let least = bound - vpn.interval as f64 - vpn.gateway_rtt() / 2.0;
+        prop_assert!(detected >= least.max(0.0) - 1e-5, "{detected} ms, at least {least}");
+    }
+
+    #[test]
+    fn with_a_relay_the_flow_survives_and_without_one_it_does_not(vpn in vpn()) {
+        prop_assume!(vpn.is_direct());
+        let with = run(&vpn.text(true, None));
+        prop_assert_eq!(value(&with, Measure::TcpSurvived), 1.0);
+        let recovery = value(&with, Measure::FailoverDetect) + value(&with, Measure::FailoverReconnect);
+        let resume = value(&with, Measure::FailoverResume);
+        prop_assert!(resume >= recovery, "{resume} ms < {recovery} ms");
+        prop_assert!(value(&with, Measure::FailoverRecover) >= resume);
+        let phases = value(&with, Measure::IkePhase1) + value(&with, Measure::IkePhase2);
+        prop_assert!(close(value(&with, Measure::FailoverReconnect), phases, 1e-9));
+        let without = run(&vpn.text(false, None));
+        prop_assert_eq!(value(&without, Measure::TcpSurvived), 0.0);
+        // The tunnel itself comes back just as fast.
+        prop_assert!(close(value(&without, Measure::FailoverReconnect), phases, 1e-9));
+    }
+
+    // RFC 6298 with Linux's floor under the variance: RTO = RTT + 200 ms, doubled at
+    // each try. The clock starts with the last acknowledgement, half a round trip
+    // after the failure; the first rung after the tunnel is up ends the silence.
+    #[test]
+    fn data_flows_again_on_a_rung_of_the_retransmission_ladder(vpn in vpn()) {
+        prop_assume!(vpn.is_direct());
+        let text = vpn.text(true, None);
+        let row = run(&text);
+        let delay = ((vpn.rtts[0] + vpn.rtts[2]) as f64 / 2.0 + 50.0) / 1e3;
+        let (resume, rto) = (value(&row, Measure::FailoverResume), 2.0 * delay + 200.0);
+        let k = rung(resume - delay, rto);
+        prop_assert!(k >= 1.0 - 1e-6 && (k - k.round()).abs() < 1e-6, "{resume} ms is rung {k} of {rto} ms");
+        let before = delay + rto * (libm::exp2(k.round() - 1.0) - 1.0);
+        let up = value(&row, Measure::FailoverDetect) + value(&row, Measure::FailoverReconnect);
+        // The rung before would have been too early, if there was one. Towards the
+        // client the relay has to see a probe first.
+        let relay = if vpn.inward { vpn.interval as f64 } else { 0.0 };
+        prop_assert!(k < 1.5 || before <= up + relay + 1e-5, "{before} ms would have done; the tunnel was up at {up} ms");
+    }
+
+    // A gateway that is back before it was missed costs no fail-over.
+    #[test]
+    fn an_outage_shorter_than_its_detection_changes_no_gateway(vpn in vpn(), share in 0.0..0.9_f64) {
+        prop_assume!(vpn.is_direct());
+        let least = vpn.multiple * vpn.probe_rto() - vpn.interval as f64 - vpn.gateway_rtt();
+        prop_assume!(least > 2.0);
+        let row = run(&vpn.text(false, Some(vpn.failed + 1 + (least * share) as u64)));
+        prop_assert_eq!(value(&row, Measure::TcpSurvived), 1.0);
+        prop_assert_eq!(row.values.get(Measure::FailoverDetect), None);
+    }
+
+    // Half a detection time of outage, half of peace, and then the end: the alarm
+    // that the first outage set must not shorten the detection of the second.
+    #[test]
+    fn a_second_outage_is_detected_as_slowly_as_a_first(vpn in vpn()) {
+        prop_assume!(vpn.is_direct());
+        let bound = vpn.multiple * vpn.probe_rto();
+        let least = bound - vpn.interval as f64 - vpn.gateway_rtt();
+        prop_assume!(least > 10.0);
+        let mended = vpn.failed + (least / 4.0) as u64;
+        let again = vpn.failed + (least / 2.0) as u64;
+        let what = if vpn.link { "link = \"home-one\"" } else { "gateway = \"one\"" };
+        let text = format!(
+            "{}[action.break-again]\nat = \"{again}ms\"\nfail = {{ {what} }}\n",
+            vpn.text(true, Some(mended))
+        );
+        let detected = value(&run(&text), Measure::FailoverDetect);
+        prop_assert!(detected <= bound + 1e-5 && detected >= least - 1e-5, "{detected} ms");
+    }
+}
+
+/// A flow of 1 Mbit/s over a path of 1 Gbit/s that is cut from 10 s on.
+fn outage(rtt_us: u64, until: u64, ms: u64) -> String {
+    let path = Path {
+        rtt_us,
+        rate: 1_000_000_000,
+        loss: 0.0,
+        queue: DEEP,
+    };
+    format!(
+        "{}[action.cut]\nat = \"10s\"\nfail.link = \"wan\"\n[action.mend]\nat = \"{}ms\"\nrepair.link = \"wan\"\n",
+        bulk(path, "max_rate = \"1Mbit/s\"", until as f64),
+        10_000 + ms
+    )
+}
+
+proptest! {
+    #![proptest_config(config(128))]
+
+    // The clock starts with the last acknowledgement, half a round trip after the cut.
+    #[test]
+    fn an_outage_shorter_than_the_first_time_out_costs_exactly_one(rtt_us in 0..300_000_u64, share in 0.01..0.99_f64) {
+        let rto = 200.0 + rtt_us as f64 / 1e3;
+        let row = run(&outage(rtt_us, 60, (rto * share) as u64 + 1));
+        let expected = rto + rtt_us as f64 / 2e3;
+        prop_assert!((value(&row, Measure::FailoverResume) - expected).abs() < 1e-3);
+        prop_assert_eq!(value(&row, Measure::TcpSurvived), 1.0);
+    }
+
+    // RTO 0.2 s doubled up to 120 s: 0.2 (2^10 - 1) + 6 * 120 = 924.6 s after 15 tries.
+    // With a round-trip time the rungs are longer: TCP dies at the first one that is
+    // later, at most 120 s later.
+    #[test]
+    fn tcp_is_dead_after_924_6_seconds_and_not_before(rtt_us in 0..300_000_u64, seconds in 1..2000_u64) {
+        let row = run(&outage(rtt_us, 4000, seconds * 1000));
+        if let Some(died) = row.values.get(Measure::TcpAbort) {
+            prop_assert!((924_600.0..1_044_600.1).contains(&died), "{died}");
+            prop_assert!(rtt_us > 0 || died == 924_600.0);
+            prop_assert!(seconds >= 924);
+        }
+        let dead = seconds >= 1050 || rtt_us == 0 && seconds >= 925;
+        prop_assert!(!dead || row.values.get(Measure::TcpAbort).is_some());
+        prop_assert_eq!(value(&row, Measure::TcpSurvived) == 0.0, row.values.get(Measure::TcpAbort).is_some());
+    }
+
+    // 924.6 s as published, at no round-trip time.
+    #[test]
+    fn linux_gives_up_after_924_6_seconds_exactly(seconds in 925..2000_u64) {
+        prop_assert_eq!(value(&run(&outage(0, 4000, seconds * 1000)), Measure::TcpAbort), 924_600.0);
+    }
+
+    #[test]
+    fn a_flow_that_ended_before_a_failure_is_not_blamed_for_it(rtt_us in 0..300_000_u64, by_size in any::<bool>()) {
+        let end = if by_size { "size = \"100kB\"\n" } else { "stop = \"5s\"\n" };
+        let text = outage(rtt_us, 60, 1000).replace("transport = \"t\"\n", &format!("transport = \"t\"\n{end}"));
+        let row = run(&text);
+        prop_assert_eq!(row.values.get(Measure::TcpSurvived), None);
+        prop_assert!(value(&row, Measure::Throughput) > 0.0);
+    }
+
+    // A flow that waits for the time-out of a lost packet when its path dies is as
+    // much in the outage as one that sends.
+    #[test]
+    fn a_flow_in_a_time_out_is_part_of_an_outage(rtt_us in 1000..100_000_u64, cut in 10_000..40_000_u64) {
+        let path = Path { rtt_us, rate: 1_000_000_000, loss: 0.1, queue: DEEP };
+        let text = format!(
+            "{}[action.cut]\nat = \"{cut}ms\"\nfail.link = \"wan\"\n[action.mend]\nat = \"{}ms\"\nrepair.link = \"wan\"\n",
+            bulk(path, "", 300.0), cut + 1000
+        );
+        let row = run(&text);
+        prop_assert_eq!(value(&row, Measure::TcpSurvived), 1.0);
+        prop_assert!(value(&row, Measure::FailoverResume) > 0.0);
     }
 }

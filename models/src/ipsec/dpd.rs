@@ -4,7 +4,7 @@
 //! the instant of the failure, so that a healthy tunnel costs no events:
 //!
 //! - an in-tunnel echo probe with a time-out of a multiple of the RTO (BitVisor:
-//!   3 x RTO, facts.md section 1.2). The clock runs from the sending of the last
+//!   3 x RTO). The clock runs from the sending of the last
 //!   probe that was answered, so detection never takes longer than the multiple.
 //! - strongSwan: silence for `dpd_delay`, a request, and its retransmissions
 //!   after `timeout * base^n`; with the defaults 165.06 s (`charon` at 3b902ea5).
@@ -35,17 +35,26 @@ pub struct Situation {
 /// The instant at which the detector declares the gateway dead.
 pub fn detection(detector: &Detection, situation: Situation) -> SimTime {
     match *detector {
-        Detection::Probe { interval, rto_multiple, min_rto } => {
+        Detection::Probe {
+            interval,
+            rto_multiple,
+            min_rto,
+        } => {
             // RFC 2988 with a variance that has died out: max(floor, SRTT).
             let rto = min_rto.max(situation.rtt);
             last_answered(interval, situation) + rto.mul_f64(rto_multiple)
         }
-        Detection::Strongswan { dpd_delay, timeout, base, tries } => {
-            first_unanswered(dpd_delay, situation) + strongswan_ladder(timeout, base, tries)
-        }
-        Detection::Libreswan { dpd_delay, retransmit_timeout, .. } => {
-            first_unanswered(dpd_delay, situation) + retransmit_timeout
-        }
+        Detection::Strongswan {
+            dpd_delay,
+            timeout,
+            base,
+            tries,
+        } => first_unanswered(dpd_delay, situation) + strongswan_ladder(timeout, base, tries),
+        Detection::Libreswan {
+            dpd_delay,
+            retransmit_timeout,
+            ..
+        } => first_unanswered(dpd_delay, situation) + retransmit_timeout,
     }
 }
 
@@ -67,7 +76,9 @@ fn last_answered(interval: SimDuration, situation: Situation) -> SimTime {
     let latest = situation.failed.as_nanos().saturating_sub(reach);
     let phase = situation.phase.as_nanos() % interval.as_nanos();
     // Before the first probe the tunnel's own set-up counts as an answer.
-    let sent = latest.checked_sub(phase).map_or(0, |since| latest - since % interval.as_nanos());
+    let sent = latest
+        .checked_sub(phase)
+        .map_or(0, |since| latest - since % interval.as_nanos());
     SimTime::from_nanos(sent)
 }
 
@@ -101,10 +112,19 @@ mod tests {
 
     #[test]
     fn a_probe_never_takes_longer_than_its_multiple_nor_less_than_one_interval_short_of_it() {
-        let detector = Detection::Probe { interval: MS(500), rto_multiple: 3.0, min_rto: MS(1000) };
+        let detector = Detection::Probe {
+            interval: MS(500),
+            rto_multiple: 3.0,
+            min_rto: MS(1000),
+        };
         for phase in 0..500 {
             let failed = SimTime::ZERO + MS(15_100);
-            let situation = Situation { failed, rtt: MS(13), phase: MS(phase), busy: true };
+            let situation = Situation {
+                failed,
+                rtt: MS(13),
+                phase: MS(phase),
+                busy: true,
+            };
             let delay = (detection(&detector, situation) - failed).as_millis_f64();
             assert!(delay <= 3000.0, "{delay}");
             assert!(delay > 3000.0 - 500.0 - 13.0, "{delay}");
@@ -120,10 +140,21 @@ mod tests {
         };
         let at = |failed, busy| {
             let failed = SimTime::ZERO + MS(failed);
-            detection(&detector, Situation { failed, rtt: MS(20), phase: SimDuration::ZERO, busy })
+            detection(
+                &detector,
+                Situation {
+                    failed,
+                    rtt: MS(20),
+                    phase: SimDuration::ZERO,
+                    busy,
+                },
+            )
         };
         assert_eq!(at(31_000, false), SimTime::ZERO + MS(60_000 + 60_000));
         assert_eq!(at(30_000, false), SimTime::ZERO + MS(30_000 + 60_000));
-        assert_eq!(at(31_000, true), SimTime::ZERO + MS(31_010 + 30_000 + 60_000));
+        assert_eq!(
+            at(31_000, true),
+            SimTime::ZERO + MS(31_010 + 30_000 + 60_000)
+        );
     }
 }

@@ -37,7 +37,11 @@ pub fn round_trips(ike: Ike) -> (u64, u64) {
 
 /// Phase 1 and phase 2 over a path with round-trip time `rtt` when both ends
 /// together compute for `compute`.
-pub fn durations(ike: Ike, rtt: SimDuration, compute: (SimDuration, SimDuration)) -> (SimDuration, SimDuration) {
+pub fn durations(
+    ike: Ike,
+    rtt: SimDuration,
+    compute: (SimDuration, SimDuration),
+) -> (SimDuration, SimDuration) {
     if ike == Ike::None {
         return (SimDuration::ZERO, SimDuration::ZERO);
     }

@@ -36,10 +36,21 @@ pub struct Esp {
 impl Esp {
     /// ESP with these algorithms. `integrity` is `None` for an AEAD cipher,
     /// whose tag is its check value.
-    pub fn new(mode: Mode, cipher: Cipher, integrity: Option<Integrity>, nat_traversal: bool) -> Self {
+    pub fn new(
+        mode: Mode,
+        cipher: Cipher,
+        integrity: Option<Integrity>,
+        nat_traversal: bool,
+    ) -> Self {
         let (iv, block, tag) = cipher_sizes(cipher);
         let icv = tag + integrity.map_or(0, icv_size);
-        Self { mode, nat_traversal, iv, align: block.max(4), icv }
+        Self {
+            mode,
+            nat_traversal,
+            iv,
+            align: block.max(4),
+            icv,
+        }
     }
 
     /// Size of the IP packet on the wire for an IP packet of `inner` bytes.

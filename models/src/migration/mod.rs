@@ -32,7 +32,10 @@ const ZERO_PAGE: f64 = 9.0;
 
 /// A named part of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the record's dictionary says where each begins and ends")]
+#[expect(
+    missing_docs,
+    reason = "the record's dictionary says where each begins and ends"
+)]
 pub enum Phase {
     Shutdown,
     Compress,
@@ -83,9 +86,9 @@ pub fn phases(method: Method) -> &'static [Phase] {
         Method::PreCopy => &[Connect, PreCopy, Suspend, StopAndCopy, Resume],
         Method::StopAndCopy => &[Connect, Suspend, StopAndCopy, Resume],
         Method::EncryptedImage => &[Shutdown, Encrypt, Connect, Transfer, Decrypt, Boot],
-        Method::CompressedImage => {
-            &[Shutdown, Compress, Encrypt, Connect, Transfer, Decrypt, Decompress, Boot]
-        }
+        Method::CompressedImage => &[
+            Shutdown, Compress, Encrypt, Connect, Transfer, Decrypt, Decompress, Boot,
+        ],
     }
 }
 
@@ -193,7 +196,10 @@ impl Migration {
     /// The time limit is over.
     pub fn on_time_limit(&mut self, network: &mut Network, queue: &mut Queue<Event>) {
         let limit = self.order.time_limit;
-        let reason = format!("the migration of `{}` did not end within its time limit of {limit}", self.vm.name);
+        let reason = format!(
+            "the migration of `{}` did not end within its time limit of {limit}",
+            self.vm.name
+        );
         self.fail(&reason, network, queue);
     }
 
@@ -241,21 +247,24 @@ impl Migration {
         add(Measure::WireBytes, network.wire(self.connection).round());
         if let Some(precopy) = &self.precopy {
             precopy.report(&mut add);
+            if let Some(percent) = precopy.throttle_percent() {
+                let highest = values.get(Measure::Throttle).unwrap_or(0.0);
+                values.set(Measure::Throttle, highest.max(f64::from(percent)));
+            }
         }
         if let (Some(stopped), State::Finished(end)) = (self.stopped, &self.state) {
             let downtime = (*end - stopped).as_millis_f64();
             let longest = values.get(Measure::Downtime).unwrap_or(0.0);
             values.set(Measure::Downtime, longest.max(downtime));
         }
+        // Of all migrations so far, like the bytes and the phases.
         let transfer = [Phase::PreCopy, Phase::StopAndCopy, Phase::Transfer];
-        let sending: SimDuration = self
-            .lengths
+        let spent = transfer
             .iter()
-            .filter(|(phase, _)| transfer.contains(phase))
-            .map(|&(_, length)| length)
-            .sum();
-        if !sending.is_zero() {
-            values.set(Measure::Throughput, self.bytes * 8e-6 / sending.as_secs_f64());
+            .filter_map(|phase| values.get(phase.measure()));
+        let seconds = spent.sum::<f64>() / 1e3;
+        if let (Some(bytes), true) = (values.get(Measure::BytesSent), seconds > 0.0) {
+            values.set(Measure::Throughput, bytes * 8e-6 / seconds);
         }
         values.set(Measure::Mss, network.route(self.connection).mss);
     }
@@ -302,7 +311,13 @@ impl Migration {
         }
     }
 
-    fn next_round(&mut self, index: u32, at: usize, network: &mut Network, queue: &mut Queue<Event>) {
+    fn next_round(
+        &mut self,
+        index: u32,
+        at: usize,
+        network: &mut Network,
+        queue: &mut Queue<Event>,
+    ) {
         let now = queue.now();
         self.state = State::Phase(at);
         let sight = sight(self.connection, network, now);
@@ -368,7 +383,10 @@ fn page_bytes(zero: f64) -> f64 {
 
 fn sight(connection: usize, network: &mut Network, now: SimTime) -> Sight {
     network.advance(connection, now);
-    Sight { rate: network.rate(connection), left: network.left(connection) }
+    Sight {
+        rate: network.rate(connection),
+        left: network.left(connection),
+    }
 }
 
 fn time_at(bytes: f64, rate: ByteRate) -> SimDuration {

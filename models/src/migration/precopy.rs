@@ -83,7 +83,13 @@ pub enum Step {
 
 impl PreCopy {
     /// Pre-copy of a guest whose writes are scaled by `speed`.
-    pub fn new(rule: &StopRule, model: DirtyModel, vm: &Vm, zero_scan: ByteRate, speed: f64) -> Self {
+    pub fn new(
+        rule: &StopRule,
+        model: DirtyModel,
+        vm: &Vm,
+        zero_scan: ByteRate,
+        speed: f64,
+    ) -> Self {
         let elides = matches!(rule, StopRule::Qemu(_));
         Self {
             rule: rule.clone(),
@@ -110,7 +116,11 @@ impl PreCopy {
     /// All of memory.
     pub fn first_round(&mut self, now: SimTime, sight: Sight) -> (f64, Goal) {
         self.clean_since = now;
-        if let StopRule::Qemu(Qemu { auto_converge: Some(parameters), .. }) = self.rule {
+        if let StopRule::Qemu(Qemu {
+            auto_converge: Some(parameters),
+            ..
+        }) = self.rule
+        {
             self.throttle = Some(Throttle::new(parameters, now));
         }
         let skip = match self.rule {
@@ -124,7 +134,13 @@ impl PreCopy {
     pub fn next_round(&mut self, now: SimTime, sight: Sight) -> Step {
         match self.rule {
             StopRule::Xen40 => {
-                if xen40_stops(self.round, self.sent, self.skipped, self.total_sent, self.pages) {
+                if xen40_stops(
+                    self.round,
+                    self.sent,
+                    self.skipped,
+                    self.total_sent,
+                    self.pages,
+                ) {
                     return Step::Suspend;
                 }
                 let (dirty, per_class) = self.read_bitmap(now);
@@ -136,7 +152,11 @@ impl PreCopy {
                     return Step::Suspend;
                 }
                 let (dirty, _) = self.read_bitmap(now);
-                if dirty == 0.0 { Step::Suspend } else { self.send(now, dirty, 0.0) }
+                if dirty == 0.0 {
+                    Step::Suspend
+                } else {
+                    self.send(now, dirty, 0.0)
+                }
             }
             StopRule::Simgrid { max_downtime } => self.simgrid_round(now, max_downtime),
             StopRule::Qemu(ref qemu) => {
@@ -179,9 +199,11 @@ impl PreCopy {
         add(Measure::Rounds, f64::from(self.round));
         add(Measure::PagesSent, self.total_sent.round());
         add(Measure::PagesSkipped, self.total_skipped.round());
-        if let Some(throttle) = &self.throttle {
-            add(Measure::Throttle, f64::from(throttle.percent()));
-        }
+    }
+
+    /// Share of vCPU time that auto-converge has taken away, where it is on.
+    pub fn throttle_percent(&self) -> Option<u32> {
+        self.throttle.map(|throttle| throttle.percent())
     }
 
     fn begin_round(&mut self, now: SimTime, dirty: f64, skip: f64, zero: f64) -> (f64, Goal) {
@@ -208,9 +230,10 @@ impl PreCopy {
 
     fn goal(&self) -> Goal {
         match &self.rule {
-            StopRule::Qemu(qemu) => {
-                Goal::Lead { left: qemu.downtime_limit, at_least: QEMU_MAX_WAIT }
-            }
+            StopRule::Qemu(qemu) => Goal::Lead {
+                left: qemu.downtime_limit,
+                at_least: QEMU_MAX_WAIT,
+            },
             _ => Goal::Drained,
         }
     }
@@ -294,6 +317,10 @@ impl PreCopy {
         let threshold = (bandwidth * max_downtime.as_secs_f64()).floor();
         let (dirty, _) = self.read_bitmap(now);
         self.remaining = (dirty * PAGE as f64).floor();
-        if threshold < self.remaining { self.send(now, dirty, 0.0) } else { Step::Suspend }
+        if threshold < self.remaining {
+            self.send(now, dirty, 0.0)
+        } else {
+            Step::Suspend
+        }
     }
 }

@@ -61,7 +61,14 @@ pub struct Throttle {
 impl Throttle {
     /// No throttle yet; the first period begins at `now`.
     pub fn new(parameters: AutoConverge, now: SimTime) -> Self {
-        Self { parameters, percent: 0, high: 0, period_start: now, dirtied: 0.0, sent_before: 0.0 }
+        Self {
+            parameters,
+            percent: 0,
+            high: 0,
+            period_start: now,
+            dirtied: 0.0,
+            sent_before: 0.0,
+        }
     }
 
     /// Share of vCPU time taken away, in percent.
@@ -119,7 +126,12 @@ mod tests {
     // ... period raises the throttle: 20, 30, ... and at most 99.
     #[test]
     fn auto_converge_takes_20_then_10_more_after_every_second_high_period() {
-        let defaults = AutoConverge { trigger: 50, initial: 20, increment: 10, max: 99 };
+        let defaults = AutoConverge {
+            trigger: 50,
+            initial: 20,
+            increment: 10,
+            max: 99,
+        };
         let mut throttle = Throttle::new(defaults, SimTime::ZERO);
         let mut seen = Vec::new();
         for period in 1..=20_u64 {
@@ -133,7 +145,12 @@ mod tests {
 
     #[test]
     fn half_of_what_was_sent_is_not_yet_too_much() {
-        let defaults = AutoConverge { trigger: 50, initial: 20, increment: 10, max: 99 };
+        let defaults = AutoConverge {
+            trigger: 50,
+            initial: 20,
+            increment: 10,
+            max: 99,
+        };
         let mut throttle = Throttle::new(defaults, SimTime::ZERO);
         for period in 1..=10_u64 {
             let now = SimTime::ZERO + SimDuration::from_millis(1100 * period);

@@ -42,7 +42,9 @@ impl Cubic {
     /// The window after a round without loss.
     pub(super) fn grow(&mut self, size: f64, round: Round) -> f64 {
         let (w_max, prior) = (self.w_max, self.prior);
-        let epoch = self.epoch.get_or_insert_with(|| Epoch::new(size, w_max, round));
+        let epoch = self
+            .epoch
+            .get_or_insert_with(|| Epoch::new(size, w_max, round));
         let alpha = if epoch.friendly >= prior { 1.0 } else { ALPHA };
         epoch.friendly += alpha;
         // One round trip ahead, as section 4.2 has it.
@@ -57,7 +59,11 @@ impl Cubic {
         self.prior = flight;
         // Fast convergence: a flow that lost below its old maximum leaves room.
         let converging = flight < self.w_max;
-        self.w_max = if converging { flight * (1.0 + BETA) / 2.0 } else { flight };
+        self.w_max = if converging {
+            flight * (1.0 + BETA) / 2.0
+        } else {
+            flight
+        };
         flight * BETA
     }
 
@@ -74,7 +80,12 @@ impl Epoch {
         } else {
             (0.0, size)
         };
-        Self { start: round.now - round.rtt, k, origin, friendly: size }
+        Self {
+            start: round.now - round.rtt,
+            k,
+            origin,
+            friendly: size,
+        }
     }
 }
 
@@ -83,7 +94,13 @@ mod tests {
     use super::*;
 
     fn round(now: f64) -> Round {
-        Round { now, rtt: 0.1, base_rtt: 0.1, train: 0.0, limited: true }
+        Round {
+            now,
+            rtt: 0.1,
+            base_rtt: 0.1,
+            train: 0.0,
+            limited: true,
+        }
     }
 
     // W_max = 1000: the reduction leaves 700, K = cbrt(300 / 0.4) = 9.086 s.
@@ -103,7 +120,13 @@ mod tests {
     fn a_small_window_grows_as_reno_would() {
         let mut cubic = Cubic::default();
         let size = cubic.reduce(20.0);
-        let fast = |now| Round { now, rtt: 0.001, base_rtt: 0.001, train: 0.0, limited: true };
+        let fast = |now| Round {
+            now,
+            rtt: 0.001,
+            base_rtt: 0.001,
+            train: 0.0,
+            limited: true,
+        };
         let grown = (1..=10).fold(size, |size, i| cubic.grow(size, fast(0.001 * f64::from(i))));
         assert!((grown - (14.0 + 10.0 * ALPHA)).abs() < 1e-9, "{grown}");
     }

@@ -82,7 +82,13 @@ impl Window {
             Congestion::Fluid => panic!("a fluid connection has no window"),
         };
         let initial = f64::from(initial);
-        Self { size: initial, threshold: f64::INFINITY, initial, control, hystart }
+        Self {
+            size: initial,
+            threshold: f64::INFINITY,
+            initial,
+            control,
+            hystart,
+        }
     }
 
     /// Segments that may be in flight.
@@ -170,7 +176,13 @@ mod tests {
     use super::*;
 
     fn round(now: f64) -> Round {
-        Round { now, rtt: 0.1, base_rtt: 0.1, train: 0.0, limited: true }
+        Round {
+            now,
+            rtt: 0.1,
+            base_rtt: 0.1,
+            train: 0.0,
+            limited: true,
+        }
     }
 
     #[test]
@@ -189,14 +201,20 @@ mod tests {
     #[test]
     fn a_window_that_is_not_used_does_not_grow() {
         let mut window = Window::new(Congestion::Cubic, true, 10);
-        window.on_round(Round { limited: false, ..round(0.1) });
+        window.on_round(Round {
+            limited: false,
+            ..round(0.1)
+        });
         assert_eq!(window.size(), 10.0);
     }
 
     #[test]
     fn hystart_leaves_slow_start_when_the_ack_train_fills_half_a_round_trip() {
         let mut window = Window::new(Congestion::Cubic, true, 64);
-        window.on_round(Round { train: 0.05, ..round(0.1) });
+        window.on_round(Round {
+            train: 0.05,
+            ..round(0.1)
+        });
         assert!(!window.in_slow_start());
         assert_eq!(window.size(), 64.0);
     }

@@ -66,7 +66,12 @@ impl Ladder {
     /// The oldest unanswered byte was sent, or last acknowledged, at `first`.
     pub fn new(bounds: Bounds, first: SimTime, srtt: SimDuration) -> Self {
         let timeout = bounds.timeout(srtt);
-        Self { bounds, first, next: first + timeout, timeout }
+        Self {
+            bounds,
+            first,
+            next: first + timeout,
+            timeout,
+        }
     }
 
     /// When the timer fires next.
@@ -110,7 +115,10 @@ mod tests {
             rungs += 1;
         }
         assert_eq!(rungs, 16);
-        assert_eq!(ladder.next(), SimTime::ZERO + SimDuration::from_millis(924_600));
+        assert_eq!(
+            ladder.next(),
+            SimTime::ZERO + SimDuration::from_millis(924_600)
+        );
     }
 
     #[test]
