@@ -35,6 +35,7 @@ const PNG_SCALE: f32 = 3.0;
 Examples:
   watari run scenarios/                       every scenario; results in out/
   watari run x.toml --replications 100        closer intervals
+  watari run x.toml --case rtt=20ms           one case of the sweep
   watari run x.toml --out - | head            the record on standard output")]
 pub(crate) struct Args {
     /// Scenario files, or folders of them.
@@ -46,6 +47,10 @@ pub(crate) struct Args {
     /// Replications of every case, instead of the scenario's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     replications: Option<u32>,
+    /// Only this case of the sweep, for example `rtt=20ms,method=diff`; may be
+    /// given several times.
+    #[arg(long, value_name = "ID")]
+    case: Vec<String>,
     #[command(flatten)]
     jobs: Jobs,
     /// Folder for records and figures; `-` prints the records instead.
@@ -119,6 +124,9 @@ fn prepare(args: &Args, output: Output) -> Result<Vec<Loaded>> {
         study.seed = args.seed.unwrap_or(study.seed);
         study.replications = args.replications.unwrap_or(study.replications);
     }
+    if !args.case.is_empty() {
+        choose(&mut studies, &args.case)?;
+    }
     let mut names = BTreeMap::new();
     for Loaded { path, study, .. } in &studies {
         if let Some(other) = names.insert(&study.name, path) {
@@ -135,6 +143,25 @@ fn prepare(args: &Args, output: Output) -> Result<Vec<Loaded>> {
         files::create_folder(&args.out)?;
     }
     Ok(studies)
+}
+
+/// Keeps the cases with these ids, and the scenarios that have one.
+fn choose(studies: &mut Vec<Loaded>, wanted: &[String]) -> Result<()> {
+    for id in wanted {
+        let known = |loaded: &Loaded| loaded.study.cases.iter().any(|case| case.id == *id);
+        if !studies.iter().any(known) {
+            let example = studies
+                .first()
+                .and_then(|loaded| loaded.study.cases.first());
+            let example = example.map_or("base", |case| case.id.as_str());
+            bail!("no scenario has a case `{id}`; a case is called, for example, `{example}`");
+        }
+    }
+    for Loaded { study, .. } in studies.iter_mut() {
+        study.cases.retain(|case| wanted.contains(&case.id));
+    }
+    studies.retain(|loaded| !loaded.study.cases.is_empty());
+    Ok(())
 }
 
 /// A scenario whose replications are done, as far as they are.

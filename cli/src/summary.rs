@@ -25,6 +25,10 @@ const MAIN: [(Measure, &str); 8] = [
 /// The measure whose median is shown: a few long recoveries hide in no mean.
 const MEDIAN: Measure = Measure::FailoverRecover;
 
+/// Values of a column share a unit when the largest is at most this many times
+/// the smallest.
+const ONE_UNIT: f64 = 10.0;
+
 /// Columns when a study has none of the main measures.
 const OTHERS: usize = 6;
 
@@ -56,6 +60,16 @@ struct Line {
 struct Shown {
     value: f64,
     half_width: Option<f64>,
+}
+
+impl Shown {
+    fn text(self, unit: Unit<'_>, digits: usize) -> String {
+        let value = unit.of(self.value);
+        match self.half_width.filter(|&half| half > 0.0) {
+            Some(half) => format!("{value:.digits$} ± {:.digits$}", unit.of(half)),
+            None => format!("{value:.digits$}"),
+        }
+    }
 }
 
 impl Summary {
@@ -154,26 +168,32 @@ impl Summary {
             return (title.to_owned(), cells.collect());
         }
         let values = || self.cases.iter().filter_map(|line| line.shown(measure));
-        let largest = values().map(|shown| shown.value).fold(0.0, f64::max);
-        let unit = Unit::fitting(measure.info().unit, largest);
-        let digits = decimals(values().map(|shown| unit.of(shown.value)));
-        let cell = |shown: Shown| match shown.half_width.filter(|&half| half > 0.0) {
-            Some(half) => format!(
-                "{:.digits$} ± {:.digits$}",
-                unit.of(shown.value),
-                unit.of(half)
-            ),
-            None => format!("{:.digits$}", unit.of(shown.value)),
+        let sizes = || values().map(|shown| shown.value);
+        let name = measure.info().unit;
+        let largest = sizes().fold(0.0, f64::max);
+        let smallest = sizes().filter(|&size| size > 0.0).fold(largest, f64::min);
+        let cells = |cell: &dyn Fn(Shown) -> String| {
+            let shown = self.cases.iter().map(|line| line.shown(measure));
+            shown
+                .map(|shown| shown.map_or_else(String::new, cell))
+                .collect()
         };
-        let cells = self
-            .cases
-            .iter()
-            .map(|line| line.shown(measure).map_or_else(String::new, cell));
+        if largest > ONE_UNIT * smallest {
+            // No unit fits them all: each gets its own.
+            let cell = |shown: Shown| {
+                let unit = Unit::fitting(name, shown.value);
+                let digits = decimals(std::iter::once(unit.of(shown.value)));
+                format!("{} {}", shown.text(unit, digits), unit.symbol)
+            };
+            return (title.to_owned(), cells(&cell));
+        }
+        let unit = Unit::fitting(name, largest);
+        let digits = decimals(sizes().map(|size| unit.of(size)));
         let header = match unit.symbol {
             "" | "rounds" => title.to_owned(),
             symbol => format!("{title} [{symbol}]"),
         };
-        (header, cells.collect())
+        (header, cells(&|shown| shown.text(unit, digits)))
     }
 
     fn footnote(&self, measures: &[(Measure, &str)]) -> String {
@@ -329,17 +349,30 @@ mod tests {
             "rtt=1ms",
             &[(Measure::TotalTime, 90_000.0), (Measure::BytesSent, 3e9)],
         ));
-        summary.add(&row("rtt=200ms", &[(Measure::TotalTime, 1_500.0)]));
+        summary.add(&row("rtt=200ms", &[(Measure::TotalTime, 15_000.0)]));
         summary.add(&row("rtt=200ms", &[]));
         assert_eq!(summary.errors(), 1);
         // Two samples 2 and 3: half the range times t(0.975, 1) = 12.706 is 6.353.
         let wanted = "\
 rtt    total time [s]  data sent [GB]  error
-1ms             90.00     2.50 ± 6.35
-200ms            1.50                  1 of 2 replications: no route
+1ms                90     2.50 ± 6.35
+200ms              15                  1 of 2 replications: no route
 (mean ± half the width of its 95 % confidence interval)
 ";
         assert_eq!(summary.text(&study(&["rtt"]), "out/small.csv"), wanted);
+    }
+
+    #[test]
+    fn values_too_far_apart_get_a_unit_each() {
+        let mut summary = Summary::new(0.95);
+        summary.add(&row("method=live", &[(Measure::Downtime, 307.0)]));
+        summary.add(&row("method=image", &[(Measure::Downtime, 252_000.0)]));
+        let wanted = "\
+method  downtime
+live      307 ms
+image   4.20 min
+";
+        assert_eq!(summary.text(&study(&["method"]), "x"), wanted);
     }
 
     #[test]

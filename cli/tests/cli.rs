@@ -413,6 +413,20 @@ fn the_seed_may_be_given() {
 }
 
 #[test]
+fn one_case_of_the_sweep_may_be_chosen() {
+    let folder = folder();
+    let run = |case| watari(folder.path(), &["run", "small.toml", "--case", case]);
+    let output = run("rtt=20ms");
+    assert_code(&output, 0);
+    let record = read(&folder, "out/small.csv");
+    assert_eq!(record.matches("rtt=20ms").count(), 3);
+    assert_eq!(record.matches("rtt=10ms").count(), 0);
+    let output = run("rtt=30ms");
+    assert_code(&output, 2);
+    assert!(stderr(&output).contains("is called, for example, `rtt=10ms`"));
+}
+
+#[test]
 fn quiet_prints_nothing_when_all_is_well() {
     let folder = folder();
     let output = watari(folder.path(), &["run", "small.toml", "--quiet"]);

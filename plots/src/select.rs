@@ -84,7 +84,9 @@ pub(crate) fn select(cases: &[&str]) -> Selection {
         .or_else(|| {
             // A lone axis without numbers is x: one bar a label.
             // Of two alike, the later one varies faster in the record.
-            let fewest = (0..axes.len()).rev().min_by_key(|&at| axes[at].labels.len());
+            let fewest = (0..axes.len())
+                .rev()
+                .min_by_key(|&at| axes[at].labels.len());
             fewest.filter(|_| axes.len() > 1 || x.is_some())
         });
     let mut lines = lines_at.map(|at| axes.remove(at));
