@@ -21,10 +21,6 @@ use crate::ipsec::dpd::{Situation, detection};
 use crate::ipsec::ike;
 use crate::scenario::{Detection, Tunnel, Vpn};
 
-/// An IKE exchange with a gateway that is down is given up after this time
-/// (BitVisor's VPN module: connect time-out).
-const CONNECT_TIMEOUT: SimDuration = SimDuration::from_secs(5);
-
 /// The client of one tunnel.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -196,7 +192,7 @@ impl Client {
         let (answered, rtt) = way(self.vpn.gateways[next]);
         self.status = Status::Connecting { next, answered };
         if !answered {
-            return self.wake_at(now + CONNECT_TIMEOUT);
+            return self.wake_at(now + self.tunnel.connect_timeout);
         }
         let compute = (self.tunnel.phase1_time, self.tunnel.phase2_time);
         let (phase1, phase2) = ike::durations(self.tunnel.ike, rtt, compute);

@@ -423,6 +423,8 @@ impl Builder<'_, '_, '_> {
             file.throughput.map_or(1, BitRate::bits_per_second),
             "nothing could be sent; leave it out for no bound",
         );
+        let connect_timeout = ["tunnel", name, "connect_timeout"];
+        self.positive_span(&connect_timeout, file.connect_timeout);
         Tunnel {
             name: name.to_owned(),
             mode: file.mode,
@@ -432,6 +434,7 @@ impl Builder<'_, '_, '_> {
             ike: file.ike,
             phase1_time: file.phase1_time.get(),
             phase2_time: file.phase2_time.get(),
+            connect_timeout: file.connect_timeout.get(),
             throughput: file.throughput,
             packet_time: file.packet_time.get(),
             vpn: self.vpn(name, file),

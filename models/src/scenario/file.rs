@@ -365,6 +365,9 @@ pub struct TunnelFile {
     /// Computation of both ends in IKE phase 2 (quick mode).
     #[serde(default)]
     pub phase2_time: Span,
+    /// An IKE exchange with a gateway that does not answer is given up after this time.
+    #[serde(default = "defaults::connect_timeout")]
+    pub connect_timeout: Span,
     /// Encryption and decryption rate of an end; binds only where it is lower than the link.
     pub throughput: Option<BitRate>,
     /// Serial processing of a packet at the client (virtual machine monitor).
@@ -898,6 +901,10 @@ mod defaults {
     /// Linux `tcp_retries2`.
     pub(super) fn retries() -> u32 {
         15
+    }
+    /// Connect time-out of BitVisor's VPN module.
+    pub(super) fn connect_timeout() -> Span {
+        Span::from_secs(5)
     }
     pub(super) fn no_ike() -> IkeFile {
         IkeFile::None

@@ -299,6 +299,8 @@ pub struct Tunnel {
     pub phase1_time: SimDuration,
     /// Computation in phase 2.
     pub phase2_time: SimDuration,
+    /// An unanswered IKE exchange is given up after this time.
+    pub connect_timeout: SimDuration,
     /// Encryption and decryption rate of an end, where it is bounded.
     pub throughput: Option<BitRate>,
     /// Serial processing of a packet at the client.
