@@ -16,8 +16,8 @@ use crate::records::series_path;
 /// Draw figures of records.
 ///
 /// Writes every figure that fits the records as SVG and PNG, and the captions
-/// into captions.md. The time series in <NAME>.series.csv beside a record
-/// <NAME>.csv are drawn too.
+/// into captions.md. The time series in NAME.series.csv beside a record
+/// NAME.csv are drawn too.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  watari plot out/ --out figures")]
 pub(crate) struct Args {

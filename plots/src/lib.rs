@@ -4,8 +4,8 @@
 //! scenario: what a figure shows, its axes, lines and panels, follows from the record alone. Equal
 //! input gives equal bytes.
 //!
-//! - [`figures`] draws every figure that a record supports;
-//! - [`png`] turns one of them into pixels with the bundled font, so that it looks the same
+//! - [`figures()`] draws every figure that a record supports;
+//! - [`png()`] turns one of them into pixels with the bundled font, so that it looks the same
 //!   everywhere;
 //! - [`table`] writes Markdown and plain-text tables and puts them into documents.
 //!
