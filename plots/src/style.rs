@@ -249,6 +249,8 @@ pub(crate) fn three_digits(value: f64) -> String {
         v if v >= 99.95 => format!("{value:.0}"),
         v if v >= 9.995 => format!("{value:.1}"),
         v if v >= 0.9995 => format!("{value:.2}"),
+        // Smaller ones stand beside larger ones, where more would be clutter.
+        v if v >= 0.0005 => decimal(value, 3),
         _ => number(value),
     }
 }

@@ -68,6 +68,14 @@ struct Quantity {
     relative_to: Option<String>,
 }
 
+impl Quantity {
+    fn varies(&self) -> bool {
+        let mut means = self.estimates.values().map(|estimate| estimate.mean);
+        let first = means.next();
+        means.any(|mean| Some(mean) != first)
+    }
+}
+
 /// What a quantity is measured in, which decides on the unit shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dimension {
@@ -169,11 +177,12 @@ impl<'a> Scene<'a> {
             relative_to: None,
         };
         let mut quantities = Vec::new();
-        if self
+        let mut totals = self
             .rows
             .iter()
-            .any(|row| row.values.get(Measure::TotalTime).is_some())
-        {
+            .map(|row| row.values.get(Measure::TotalTime));
+        let migrates = totals.any(|total| total.is_some());
+        if migrates {
             let words = "total migration time";
             quantities.push(quantity(
                 "total_time",
@@ -205,6 +214,8 @@ impl<'a> Scene<'a> {
                 Dimension::Rate,
             ));
         }
+        // A network that is the same in every case needs no figure.
+        quantities.retain(|quantity| migrates || quantity.varies());
         for quantity in &quantities {
             let drawn = match lines::draw(self, quantity)? {
                 Some(figure) => Some(figure),
