@@ -28,8 +28,8 @@ const PNG_SCALE: f32 = 3.0;
 
 /// Simulate every case of scenarios: print a table, write records and figures.
 ///
-/// The same scenario and seed give the same bytes, whatever the machine and
-/// the number of threads.
+/// The same scenario and seed give the same bytes, whatever the number of
+/// threads.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -231,6 +231,7 @@ impl Case {
         self.line.replications += 1;
         if let Some(error) = &row.error {
             self.line.errors.get_or_insert_with(|| (0, error.clone())).0 += 1;
+            return;
         }
         for (info, tally) in MEASURES.iter().zip(&mut self.tallies) {
             if let Some(value) = row.values.get(info.measure) {

@@ -41,10 +41,11 @@ enum Status {
     Up,
     /// The way is dead, the client does not know yet.
     Suspecting,
-    /// It connects to the gateway with index `next` into its list, which
-    /// answered its first packet or did not.
+    /// Since `since` it connects to the gateway with index `next` into its list,
+    /// which answers or does not.
     Connecting {
         next: usize,
+        since: SimTime,
         answered: bool,
     },
 }
@@ -157,9 +158,23 @@ impl Client {
                 self.times.detected.get_or_insert(now);
                 self.connect(now, self.current, way)
             }
-            Status::Connecting { next, answered } => {
-                if !answered || !way(self.vpn.gateways[next]).0 {
+            Status::Connecting {
+                next,
+                since,
+                answered,
+            } => {
+                if !answered {
                     return self.connect(now, next, way);
+                }
+                if !way(self.vpn.gateways[next]).0 {
+                    // It died half-way; the client waits for its answer in vain.
+                    let answered = false;
+                    self.status = Status::Connecting {
+                        next,
+                        since,
+                        answered,
+                    };
+                    return self.wake_at(now.max(since + self.tunnel.connect_timeout));
                 }
                 let moved = self.current != next;
                 self.current = next;
@@ -190,14 +205,22 @@ impl Client {
     ) -> Step {
         let next = (last + 1) % self.vpn.gateways.len();
         let (answered, rtt) = way(self.vpn.gateways[next]);
-        self.status = Status::Connecting { next, answered };
+        let since = now;
+        self.status = Status::Connecting {
+            next,
+            since,
+            answered,
+        };
         if !answered {
             return self.wake_at(now + self.tunnel.connect_timeout);
         }
         let compute = (self.tunnel.phase1_time, self.tunnel.phase2_time);
         let (phase1, phase2) = ike::durations(self.tunnel.ike, rtt, compute);
-        self.times.contacted.get_or_insert(now);
-        self.times.phase1.get_or_insert(now + phase1);
+        if self.times.reconnected.is_none() {
+            // Of several attempts the last one counts.
+            self.times.contacted = Some(now);
+            self.times.phase1 = Some(now + phase1);
+        }
         self.wake_at(now + phase1 + phase2)
     }
 

@@ -267,7 +267,7 @@ pub const MEASURES: [MeasureInfo; 33] = [
         Measure::WireBytes,
         "wire_bytes",
         "byte",
-        "bytes of IP packets sent for it, with TCP, IP and ESP headers and retransmissions",
+        "bytes on the links, with TCP, IP and ESP headers, framing and retransmissions (fluid transports: the payload)",
     ),
     count(
         Measure::Rounds,
@@ -314,7 +314,7 @@ pub const MEASURES: [MeasureInfo; 33] = [
     time(
         Measure::PhaseConnect,
         "phase_connect_ms",
-        "first packet of the connection (TCP, and ssh or the tunnel where used)",
+        "first packet of the connection (TCP, and ssh where used; the tunnel stands)",
         "it can carry data",
     ),
     time(
@@ -369,8 +369,8 @@ pub const MEASURES: [MeasureInfo; 33] = [
         Measure::Throughput,
         "throughput_mbit_s",
         "Mbit/s",
-        "payload bits delivered in the transfer or traffic phase",
-        "divided by its length",
+        "payload bits delivered by the migrations, or by the flows where there are none",
+        "divided by the time in which at least one was sending",
     ),
     time(
         Measure::Latency,
@@ -724,7 +724,7 @@ pub fn format_markdown() -> String {
          | `replication` | from 0; equal numbers share their random draws over all cases |\n\
          | `seed` | master seed |\n\
          | `backend` | `simulated` or `emulated` |\n\
-         | `error` | why there are no numbers |\n\n\
+         | `error` | why the case has no result; numbers beside it are those of the moment it ended, and enter no mean |\n\n\
          ## Parameters\n\n| column | meaning |\n| --- | --- |\n",
     );
     for info in &PARAMETERS {
@@ -739,9 +739,10 @@ pub fn format_markdown() -> String {
         );
     }
     text.push_str(
-        "\n## Time series\n\nA scenario with `series` also writes `<scenario>.series.csv`: \
+        "\nPhases, bytes, rounds and pages of several migrations in one case are sums; their \
+         phases may overlap.\n\n## Time series\n\nA scenario with `series` also writes `<scenario>.series.csv`: \
          `scenario, case, replication, series, t_ms, value`,\nwhere `t_ms` is the start of the \
-         interval and `value` its mean, in the unit that ends the name of the series.\n",
+         interval and `value` its mean, in the unit that ends the name of the series.\nA series `event.<name>` has one point: the instant `t_ms` at which it happened.\n",
     );
     text
 }

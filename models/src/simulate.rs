@@ -1,10 +1,13 @@
 //! One replication of one case: a pure function from scenario to record.
 
-use sim_core::{Limits, Queue, SimTime, Stop, Streams};
+use sim_core::{Limits, Queue, SimDuration, SimTime, Stop, Streams};
 
+use crate::failover::Client;
+use crate::migration::Migration;
 use crate::record::{Backend, Measure, Params, Row, SeriesPoint, Values};
 use crate::scenario::{
-    Action, Case, Cipher, Dirty, Method, Migrate, Mode, Scenario, StopRule, Study, Tunnel, What,
+    Action, Case, Cipher, Dirty, Method, Migrate, Mode, Scenario, StopRule, Study, Traffic, Tunnel,
+    What,
 };
 use crate::units::{ByteRate, Bytes};
 use crate::world::{Flow, World};
@@ -144,28 +147,38 @@ fn report_migrations(
     for migration in migrations {
         migration.report(world.network(), values);
     }
-    if let Some(error) = migrations
-        .iter()
-        .find_map(crate::migration::Migration::error)
-    {
+    if let Some(error) = migrations.iter().find_map(Migration::error) {
         return Some(error);
     }
     let migrates = |action: &&Action| matches!(action.what, What::Migrate(_));
     if scenario.actions.iter().filter(migrates).count() > migrations.len() {
         return Some("the case ended before every migration had started; raise `until`".to_owned());
     }
-    let spans = || {
-        migrations
-            .iter()
-            .filter_map(crate::migration::Migration::span)
-    };
+    let spans = || migrations.iter().filter_map(Migration::span);
     if let (Some(start), Some(end)) = (
         spans().map(|span| span.0).min(),
         spans().map(|span| span.1).max(),
     ) {
         values.set(Measure::TotalTime, (end - start).as_millis_f64());
     }
+    let transfers = migrations.iter().flat_map(Migration::transfers).collect();
+    if let (Some(bytes), seconds @ 1e-9..) = (values.get(Measure::BytesSent), covered(transfers)) {
+        values.set(Measure::Throughput, bytes * 8e-6 / seconds);
+    }
     None
+}
+
+/// Seconds that are in at least one of the spans.
+fn covered(mut spans: Vec<(SimTime, SimTime)>) -> f64 {
+    spans.sort_unstable();
+    let mut total = SimDuration::ZERO;
+    let mut reached = SimTime::ZERO;
+    for (start, end) in spans {
+        let start = start.max(reached);
+        total += end.saturating_since(start);
+        reached = reached.max(end);
+    }
+    total.as_secs_f64()
 }
 
 fn report_traffic(scenario: &Scenario, world: &World<'_>, values: &mut Values) {
@@ -176,7 +189,7 @@ fn report_traffic(scenario: &Scenario, world: &World<'_>, values: &mut Values) {
         let Some(connection) = flow.connection else {
             continue;
         };
-        let stopped = flow.stopped.unwrap_or(scenario.until.min(traffic.stop));
+        let stopped = observed_until(flow, traffic, scenario);
         sent += network.sent(connection);
         span = Some(span.map_or((traffic.start, stopped), |(start, stop)| {
             (start.min(traffic.start), stop.max(stopped))
@@ -188,12 +201,8 @@ fn report_traffic(scenario: &Scenario, world: &World<'_>, values: &mut Values) {
         values.set(Measure::Throughput, sent * 8e-6 / seconds);
     }
     if let (Some(flow), Some(traffic)) = (world.flows().first(), scenario.traffic.first()) {
-        report_flow(
-            flow,
-            traffic.stop.min(scenario.until),
-            traffic.start,
-            values,
-        );
+        let until = observed_until(flow, traffic, scenario);
+        report_flow(flow, (traffic.start, until), values);
         if let Some(connection) = flow.connection
             && world.migrations().is_empty()
         {
@@ -202,24 +211,43 @@ fn report_traffic(scenario: &Scenario, world: &World<'_>, values: &mut Values) {
     }
 }
 
-/// What a failure did to the first flow.
-fn report_flow(flow: &Flow, stop: SimTime, start: SimTime, values: &mut Values) {
-    let Some(failed) = flow.failed else { return };
+/// When a flow was last looked at: a connection that TCP gave up is missed until
+/// it should have stopped.
+fn observed_until(flow: &Flow, traffic: &Traffic, scenario: &Scenario) -> SimTime {
+    let finished = flow.stopped.filter(|_| flow.aborted.is_none());
+    finished.unwrap_or(scenario.until.min(traffic.stop))
+}
+
+/// What failures did to the first flow: the first of them in detail, and all
+/// times without data.
+fn report_flow(flow: &Flow, (start, until): (SimTime, SimTime), values: &mut Values) {
+    let Some((failed, resumed)) = flow.first_outage() else {
+        return;
+    };
     let mut since = |measure, at: Option<SimTime>| {
         if let Some(at) = at {
             values.set(measure, (at - failed).as_millis_f64());
         }
     };
-    since(Measure::FailoverResume, flow.resumed);
+    since(Measure::FailoverResume, resumed);
     since(Measure::FailoverRecover, flow.recovered);
-    let gap = (flow.resumed.unwrap_or(stop) - failed).as_millis_f64();
-    let observed = (stop - start).as_millis_f64();
-    values.set(
-        Measure::TcpSurvived,
-        if flow.resumed.is_some() { 1.0 } else { 0.0 },
-    );
-    values.set(Measure::Blackout, gap);
-    values.set(Measure::Availability, 1.0 - gap / observed);
+    let length = |&(from, to): &(SimTime, Option<SimTime>)| {
+        (to.unwrap_or(until).min(until).saturating_since(from)).as_millis_f64()
+    };
+    let dark: f64 = flow.outages.iter().map(length).sum();
+    let observed = (until - start).as_millis_f64();
+    values.set(Measure::Availability, 1.0 - dark / observed);
+    // How a gap that is still open would have ended is known of a lost connection only.
+    let lost = flow.severed || flow.aborted.is_some();
+    let ended = flow.outages.iter().all(|outage| outage.1.is_some());
+    if ended || lost {
+        let longest = flow.outages.iter().map(length).fold(0.0, f64::max);
+        values.set(Measure::Blackout, longest);
+    }
+    if resumed.is_some() || lost {
+        let survived = resumed.is_some();
+        values.set(Measure::TcpSurvived, f64::from(u8::from(survived)));
+    }
     if let Some((first, aborted)) = flow.aborted {
         values.set(Measure::TcpAbort, (aborted - first).as_millis_f64());
     }
@@ -227,10 +255,7 @@ fn report_flow(flow: &Flow, stop: SimTime, start: SimTime, values: &mut Values) 
 
 fn report_failover(world: &World<'_>, values: &mut Values) {
     let clients = world.clients().values();
-    let Some(times) = clients
-        .map(crate::failover::Client::times)
-        .find(|t| t.failed.is_some())
-    else {
+    let Some(times) = clients.map(Client::times).find(|t| t.failed.is_some()) else {
         return;
     };
     let mut between = |measure, from: Option<SimTime>, to: Option<SimTime>| {
@@ -279,18 +304,15 @@ fn series(row: &Row, world: &World<'_>, end: SimTime) -> Vec<SeriesPoint> {
             bytes * 8e-6 / interval.as_secs_f64(),
         ));
     }
-    let client = world
-        .clients()
-        .values()
-        .map(crate::failover::Client::times)
-        .next();
+    let client = world.clients().values().map(Client::times).next();
     let times = client.unwrap_or_default();
+    let outage = flow.first_outage();
     let instants = [
-        ("event.failure", flow.failed),
+        ("event.failure", outage.map(|outage| outage.0)),
         ("event.detected", times.detected),
         ("event.ike_phase1", times.phase1),
         ("event.reconnected", times.reconnected),
-        ("event.resumed", flow.resumed),
+        ("event.resumed", outage.and_then(|outage| outage.1)),
         ("event.recovered", flow.recovered),
     ];
     for (name, instant) in instants {

@@ -50,6 +50,7 @@ impl CaseSummary {
 
 /// Brings the rows of each case together, in the order in which the cases
 /// first appear. `confidence` is the level of the intervals, for example 0.95.
+/// Rows with an error are counted and otherwise left out.
 pub fn summarise(rows: &[Row], confidence: f64) -> Vec<CaseSummary> {
     let mut groups: Vec<(&str, &str, Vec<&Row>)> = Vec::new();
     let mut index = std::collections::BTreeMap::new();
@@ -79,7 +80,8 @@ fn summarise_case(rows: &[&Row], confidence: f64) -> CaseSummary {
         estimates: MEASURES
             .iter()
             .map(|info| {
-                let values = rows.iter().filter_map(|row| row.values.get(info.measure));
+                let sound = rows.iter().filter(|row| row.error.is_none());
+                let values = sound.filter_map(|row| row.values.get(info.measure));
                 estimate(values.collect(), confidence)
             })
             .collect(),

@@ -28,7 +28,8 @@ pub struct Verdict {
     pub pass: bool,
 }
 
-/// Checks the expectations of a study against its rows.
+/// Checks the expectations of a study against its rows. A case with an error
+/// has no value: what survived is no sample of the whole.
 pub fn verify(study: &Study, rows: &[Row]) -> Vec<Verdict> {
     let cases = summarise(rows, study.confidence);
     study
@@ -68,7 +69,19 @@ fn evaluate(study: &Study, cases: &[CaseSummary], quantity: &Quantity) -> Option
         Quantity::Ratio(pair) => both(cases, pair).map(|(a, b)| a / b),
         Quantity::Difference(pair) => both(cases, pair).map(|(a, b)| a - b),
         Quantity::Loss(pair) => both(cases, pair).map(|(a, b)| 100.0 * (1.0 - a / b)),
-        Quantity::Crossover(along) => crossover(&points(study, cases, along)?),
+        Quantity::Crossover(along) => {
+            let to = along.to.as_ref()?;
+            let other = AlongFile {
+                case: to.clone(),
+                to: None,
+                ..along.clone()
+            };
+            let one = AlongFile {
+                to: None,
+                ..along.clone()
+            };
+            crossover(&points(study, cases, &one)?, &points(study, cases, &other)?)
+        }
         Quantity::Linearity(along) => linearity(&points(study, cases, along)?),
         Quantity::LargestRise(along) => {
             let points = points(study, cases, along)?;
@@ -108,10 +121,8 @@ fn unit(study: &Study, quantity: &Quantity) -> String {
 
 fn at(cases: &[CaseSummary], measure: &str, case: &str, statistic: Statistic) -> Option<f64> {
     let measure = Measure::by_name(measure)?;
-    let estimate = cases
-        .iter()
-        .find(|summary| summary.case == case)?
-        .get(measure)?;
+    let summary = cases.iter().find(|summary| summary.case == case)?;
+    let estimate = summary.get(measure).filter(|_| summary.errors.is_none())?;
     Some(match statistic {
         Statistic::Mean => estimate.mean,
         Statistic::Median => estimate.median,
@@ -167,11 +178,16 @@ pub fn case_id(study: &Study, axis: &str, label: &str, rest: &str) -> String {
         .join(",")
 }
 
-/// Where a ratio falls below 1, by linear interpolation.
-fn crossover(points: &[(f64, f64)]) -> Option<f64> {
-    points.windows(2).find_map(|pair| {
+/// Where one curve falls below another, both straight between their points.
+fn crossover(one: &[(f64, f64)], other: &[(f64, f64)]) -> Option<f64> {
+    let gaps: Vec<(f64, f64)> = one
+        .iter()
+        .zip(other)
+        .map(|(a, b)| (a.0, a.1 - b.1))
+        .collect();
+    gaps.windows(2).find_map(|pair| {
         let [(x0, y0), (x1, y1)] = [pair[0], pair[1]];
-        (y0 >= 1.0 && y1 < 1.0).then(|| x0 + (x1 - x0) * (y0 - 1.0) / (y0 - y1))
+        (y0 >= 0.0 && y1 < 0.0).then(|| x0 + (x1 - x0) * y0 / (y0 - y1))
     })
 }
 
@@ -202,14 +218,13 @@ fn split_number(label: &str) -> (Option<f64>, &str) {
 mod tests {
     use super::*;
 
-    // 1.2 at 60 and 0.8 at 80: half way.
+    // 2 above at 60 and 2 below at 80: half way.
     #[test]
     fn a_crossover_is_interpolated() {
-        assert_eq!(
-            crossover(&[(40.0, 1.5), (60.0, 1.2), (80.0, 0.8)]),
-            Some(70.0)
-        );
-        assert_eq!(crossover(&[(40.0, 1.5), (60.0, 1.2)]), None);
+        let falling = [(40.0, 9.0), (60.0, 8.0), (80.0, 7.0)];
+        let rising = [(40.0, 3.0), (60.0, 6.0), (80.0, 9.0)];
+        assert_eq!(crossover(&falling, &rising), Some(70.0));
+        assert_eq!(crossover(&falling[..2], &rising[..2]), None);
     }
 
     #[test]

@@ -68,20 +68,40 @@ enum Task {
 }
 
 /// A bulk flow and what happened to it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Flow {
     /// Its connection, once started.
     pub connection: Option<usize>,
     /// When it stopped or finished.
     pub stopped: Option<SimTime>,
-    /// When the path died under it first.
-    pub failed: Option<SimTime>,
-    /// When the first retransmission got through.
-    pub resumed: Option<SimTime>,
-    /// When goodput was back.
+    /// Times without data, in their order: the path died, and the first
+    /// retransmission got through.
+    pub outages: Vec<(SimTime, Option<SimTime>)>,
+    /// When goodput was back after the first of them.
     pub recovered: Option<SimTime>,
-    /// When TCP gave up, and when the oldest unanswered byte was sent first.
+    /// Whether its address is no longer good.
+    pub severed: bool,
+    /// When the oldest unanswered byte was sent first, and when TCP gave up.
     pub aborted: Option<(SimTime, SimTime)>,
+}
+
+impl Flow {
+    /// The first outage.
+    pub fn first_outage(&self) -> Option<(SimTime, Option<SimTime>)> {
+        self.outages.first().copied()
+    }
+
+    fn fail(&mut self, now: SimTime) {
+        if self.outages.last().is_none_or(|last| last.1.is_some()) {
+            self.outages.push((now, None));
+        }
+    }
+
+    fn resume(&mut self, now: SimTime) {
+        if let Some(last) = self.outages.last_mut() {
+            last.1.get_or_insert(now);
+        }
+    }
 }
 
 impl<'a> World<'a> {
@@ -341,6 +361,9 @@ impl<'a> World<'a> {
                 continue;
             }
             self.owners[id].severed |= moved && !relay;
+            if let (Task::Flow(flow), true) = (owner.task, self.owners[id].severed) {
+                self.flows[flow].severed = true;
+            }
             self.owners[id].misled = moved && relay && Some(owner.ends[0]) != client;
             if !self.owners[id].severed && !self.owners[id].misled {
                 let route = self.route(owner.ends, owner.transport, owner.tunnel);
@@ -376,7 +399,7 @@ impl<'a> World<'a> {
             && worked
             && self.flows[flow].stopped.is_none()
         {
-            self.flows[flow].failed.get_or_insert(queue.now());
+            self.flows[flow].fail(queue.now());
         }
     }
 
@@ -399,13 +422,8 @@ impl<'a> World<'a> {
 
     /// Whether packets come in through a tunnel.
     fn is_busy(&self, tunnel: usize) -> bool {
-        self.owners.iter().any(|owner| {
-            owner.tunnel == Some(tunnel)
-                && match owner.task {
-                    Task::Migration(index) => !self.migrations[index].is_over(),
-                    Task::Flow(index) => self.flows[index].stopped.is_none(),
-                }
-        })
+        let mut owners = self.owners.iter().enumerate();
+        owners.any(|(id, owner)| owner.tunnel == Some(tunnel) && self.network.is_sending(id))
     }
 
     fn on_connection(&mut self, id: usize, queue: &mut Queue<Event>) {
@@ -422,16 +440,14 @@ impl<'a> World<'a> {
                 }
                 if signals.aborted {
                     migration.fail("TCP gave the migration's connection up", network, queue);
+                    self.stop_if_settled(queue);
                 }
             }
             Task::Flow(index) => {
                 let flow = &mut self.flows[index];
                 let now = queue.now();
                 if signals.resumed {
-                    flow.resumed.get_or_insert(now);
-                }
-                if signals.recovered {
-                    flow.recovered.get_or_insert(now);
+                    flow.resume(now);
                 }
                 if signals.aborted {
                     flow.aborted = Some((unanswered.unwrap_or(now), now));
@@ -447,7 +463,7 @@ impl<'a> World<'a> {
 impl sim_core::World for World<'_> {
     type Event = Event;
 
-    fn handle(&mut self, _now: SimTime, event: Event, queue: &mut Queue<Event>) {
+    fn handle(&mut self, now: SimTime, event: Event, queue: &mut Queue<Event>) {
         match event {
             Event::Connection(id) => self.on_connection(id as usize, queue),
             Event::Action(index) => self.act(index as usize, queue),
@@ -463,6 +479,11 @@ impl sim_core::World for World<'_> {
             Event::Relay(tunnel) => self.relay_learned(tunnel as usize, queue),
             Event::Start(index) => self.start_flow(index as usize, queue),
             Event::Stop(index) => self.stop_flow(index as usize, queue),
+        }
+        while let Some(id) = self.network.pop_recovered() {
+            if let Task::Flow(flow) = self.owners[id].task {
+                self.flows[flow].recovered.get_or_insert(now);
+            }
         }
     }
 }

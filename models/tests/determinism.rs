@@ -183,7 +183,7 @@ fn fingerprint(text: &str, replication: u32) -> Vec<String> {
         flows
             .filter(|(_, traffic)| traffic.name == "bulk")
             .map(|(flow, _)| {
-                let instants = (flow.stopped, flow.failed, flow.resumed, flow.recovered);
+                let instants = (flow.stopped, flow.outages.clone(), flow.recovered);
                 format!("{instants:?} {:?}", counters(flow.connection.unwrap()))
             }),
     );

@@ -8,8 +8,8 @@
 //!   probe that was answered, so detection never takes longer than the multiple.
 //! - strongSwan: silence for `dpd_delay`, a request, and its retransmissions
 //!   after `timeout * base^n`; with the defaults 165.06 s (`charon` at 3b902ea5).
-//! - libreswan: the same with a doubling interval and a total time-out
-//!   (`retransmit-interval`, `retransmit-timeout` at 0c4e3ecc).
+//! - libreswan: the first interval twice, then doubling ones; dead at the first
+//!   timer at or after the time-out (`retransmit.c`): with 0.5 and 60 s, 64 s.
 //!
 //! Leaves out: lost probes on a healthy path (no false alarms), jitter of the
 //! retransmissions (off by default), MOBIKE.
@@ -52,9 +52,12 @@ pub fn detection(detector: &Detection, situation: Situation) -> SimTime {
         } => first_unanswered(dpd_delay, situation) + strongswan_ladder(timeout, base, tries),
         Detection::Libreswan {
             dpd_delay,
+            retransmit_interval,
             retransmit_timeout,
-            ..
-        } => first_unanswered(dpd_delay, situation) + retransmit_timeout,
+        } => {
+            let ladder = libreswan_ladder(retransmit_interval, retransmit_timeout);
+            first_unanswered(dpd_delay, situation) + ladder
+        }
     }
 }
 
@@ -66,6 +69,20 @@ pub fn strongswan_ladder(timeout: SimDuration, base: f64, tries: u32) -> SimDura
     for _ in 0..=tries {
         total += timeout.mul_f64(factor);
         factor *= base;
+    }
+    total
+}
+
+/// Time from a request of libreswan until it gives up: the interval, the
+/// interval again, then twice as long each time while that is shorter than the
+/// time-out; over at the first timer at or after the time-out.
+pub fn libreswan_ladder(interval: SimDuration, timeout: SimDuration) -> SimDuration {
+    let (mut total, mut delay) = (interval, interval);
+    while total < timeout {
+        total += delay;
+        if delay * 2 < timeout {
+            delay = delay * 2;
+        }
     }
     total
 }
@@ -131,6 +148,14 @@ mod tests {
         }
     }
 
+    // 0.5 + 0.5 + 1 + 2 + 4 + 8 + 16 + 32 = 64: the first timer after 60 s.
+    #[test]
+    fn libreswan_gives_up_at_the_first_timer_after_its_time_out() {
+        assert_eq!(libreswan_ladder(MS(500), MS(60_000)), MS(64_000));
+        assert_eq!(libreswan_ladder(MS(7_000), MS(60_000)), MS(112_000));
+        assert_eq!(libreswan_ladder(MS(60_000), MS(60_000)), MS(60_000));
+    }
+
     #[test]
     fn an_idle_tunnel_is_asked_every_dpd_delay() {
         let detector = Detection::Libreswan {
@@ -150,11 +175,11 @@ mod tests {
                 },
             )
         };
-        assert_eq!(at(31_000, false), SimTime::ZERO + MS(60_000 + 60_000));
-        assert_eq!(at(30_000, false), SimTime::ZERO + MS(30_000 + 60_000));
+        assert_eq!(at(31_000, false), SimTime::ZERO + MS(60_000 + 64_000));
+        assert_eq!(at(30_000, false), SimTime::ZERO + MS(30_000 + 64_000));
         assert_eq!(
             at(31_000, true),
-            SimTime::ZERO + MS(31_010 + 30_000 + 60_000)
+            SimTime::ZERO + MS(31_010 + 30_000 + 64_000)
         );
     }
 }

@@ -234,6 +234,20 @@ impl Migration {
         }
     }
 
+    /// When it was sending: start and end of its transfer phases.
+    pub fn transfers(&self) -> Vec<(SimTime, SimTime)> {
+        let transfer = [Phase::PreCopy, Phase::StopAndCopy, Phase::Transfer];
+        let mut start = self.started;
+        let mut spans = Vec::new();
+        for &(phase, length) in &self.lengths {
+            if transfer.contains(&phase) {
+                spans.push((start, start + length));
+            }
+            start += length;
+        }
+        spans
+    }
+
     /// Adds the migration to the values of its case: counts and phases add up,
     /// downtime is the longest.
     pub fn report(&self, network: &Network, values: &mut Values) {
@@ -256,15 +270,6 @@ impl Migration {
             let downtime = (*end - stopped).as_millis_f64();
             let longest = values.get(Measure::Downtime).unwrap_or(0.0);
             values.set(Measure::Downtime, longest.max(downtime));
-        }
-        // Of all migrations so far, like the bytes and the phases.
-        let transfer = [Phase::PreCopy, Phase::StopAndCopy, Phase::Transfer];
-        let spent = transfer
-            .iter()
-            .filter_map(|phase| values.get(phase.measure()));
-        let seconds = spent.sum::<f64>() / 1e3;
-        if let (Some(bytes), true) = (values.get(Measure::BytesSent), seconds > 0.0) {
-            values.set(Measure::Throughput, bytes * 8e-6 / seconds);
         }
         values.set(Measure::Mss, network.route(self.connection).mss);
     }

@@ -38,8 +38,6 @@ pub struct Signals {
     pub done: bool,
     /// The first retransmission after a dead path got through.
     pub resumed: bool,
-    /// The rate is back at 90 % of what it was before the path died.
-    pub recovered: bool,
     /// TCP has given up.
     pub aborted: bool,
 }
@@ -73,6 +71,9 @@ pub struct Network {
     /// Scratch memory of [`Self::gather`], kept between calls.
     reached: Vec<bool>,
     others: Vec<usize>,
+    /// Connections whose rate is back at 90 % of what it was before their path
+    /// died, until somebody asks.
+    recovered: Vec<usize>,
 }
 
 impl Network {
@@ -88,6 +89,7 @@ impl Network {
             fair: Fair::default(),
             reached,
             others,
+            recovered: Vec::new(),
         }
     }
 
@@ -175,8 +177,6 @@ impl Network {
             Next::Retry => self.retry(id, now, &mut signals),
         }
         self.settle(id, queue);
-        let connection = &mut self.connections[id];
-        signals.recovered = connection.has_recovered();
         signals
     }
 
@@ -207,6 +207,16 @@ impl Network {
     /// The path of a connection works again.
     pub fn unblock(&mut self, id: usize) {
         self.connections[id].blocked = false;
+    }
+
+    /// A connection whose goodput is back after its path had died; each is named once.
+    pub fn pop_recovered(&mut self) -> Option<usize> {
+        self.recovered.pop()
+    }
+
+    /// Whether a connection is sending.
+    pub fn is_sending(&self, id: usize) -> bool {
+        self.sending.binary_search(&id).is_ok()
     }
 
     /// Whether the path of a connection is dead.
@@ -398,10 +408,7 @@ impl Network {
             .tightest(id)
             .map_or(f64::INFINITY, |resource| self.buffer[resource]);
         let capacity = self.slowest(id);
-        let changes = self.connections[id].set_rate(capacity, capacity, room, queue.now());
-        if changes && id != touched {
-            self.connections[id].set_timer(id, queue);
-        }
+        self.grant(id, (capacity, capacity, room), touched, queue);
     }
 
     fn settle_shared(&mut self, party: &[usize], touched: usize, queue: &mut Queue<Event>) {
@@ -421,17 +428,32 @@ impl Network {
             .map(|share| (share.rate, share.bottleneck))
             .collect();
         for (&id, (rate, bottleneck)) in party.iter().zip(granted) {
-            let (granted, capacity, room) = match bottleneck {
+            let grant = match bottleneck {
                 Some(resource) => {
                     let capacity = self.capacity[resource];
                     (rate, capacity, self.buffer[resource] * (rate / capacity))
                 }
                 None => (f64::INFINITY, self.slowest(id), f64::INFINITY),
             };
-            let changes = self.connections[id].set_rate(granted, capacity, room, queue.now());
-            if changes && id != touched {
-                self.connections[id].set_timer(id, queue);
-            }
+            self.grant(id, grant, touched, queue);
+        }
+    }
+
+    /// Gives a connection its rate, the bottleneck's, and its share of the buffer.
+    fn grant(
+        &mut self,
+        id: usize,
+        (granted, capacity, room): (f64, f64, f64),
+        touched: usize,
+        queue: &mut Queue<Event>,
+    ) {
+        let connection = &mut self.connections[id];
+        let changes = connection.set_rate(granted, capacity, room, queue.now());
+        if changes && id != touched {
+            connection.set_timer(id, queue);
+        }
+        if connection.has_recovered() {
+            self.recovered.push(id);
         }
     }
 

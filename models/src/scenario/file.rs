@@ -500,7 +500,7 @@ pub struct LibreswanFile {
     /// First interval between two requests.
     #[serde(default = "defaults::libreswan_interval")]
     pub retransmit_interval: Span,
-    /// Dead this long after the first request.
+    /// Dead at the first retransmission due this long after the first request.
     #[serde(default = "defaults::libreswan_timeout")]
     pub retransmit_timeout: Span,
 }

@@ -7,7 +7,8 @@
 //! `tcp_retries2` stands for (`tcp_model_timeout` in `tcp_timer.c`: 924.6 s for
 //! 15 retries, 200 ms and 120 s).
 //!
-//! Leaves out: clock granularity, the variance of the round-trip time (0 on a
+//! Leaves out: that Linux counts this time from the first retransmission, so that
+//! a connection may live for one time-out more; clock granularity, the variance of the round-trip time (0 on a
 //! steady path), tail loss probes, F-RTO, user time-outs.
 //!
 //! Who would notice: users with round-trip times that vary by 50 ms and more,
