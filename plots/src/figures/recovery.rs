@@ -23,7 +23,7 @@ struct Distribution<'a> {
 
 /// The figure, or `None` if no case has enough replications.
 pub(super) fn draw(scene: &Scene<'_>) -> Result<Option<Figure>, PlotError> {
-    let all = distributions(scene);
+    let (all, never) = distributions(scene);
     let shown = &all[..all.len().min(LOOKS)];
     let Some(largest) = shown
         .iter()
@@ -59,12 +59,14 @@ pub(super) fn draw(scene: &Scene<'_>) -> Result<Option<Figure>, PlotError> {
             look: look(index),
             width: THICK,
         });
-    let cases: Vec<&str> = shown.iter().map(|distribution| distribution.case).collect();
+    // Labels tell the cases shown from those that never recovered as well.
+    let seen = shown.iter().chain(&never);
+    let cases: Vec<&str> = seen.map(|distribution| distribution.case).collect();
     let entry = |(index, distribution): (usize, &Distribution<'_>)| Entry {
         text: case_label(&cases, distribution.case),
         sample: Sample::BareLine(look(index)),
     };
-    let legend = if shown.len() > 1 {
+    let legend = if cases.len() > 1 {
         shown.iter().enumerate().map(entry).collect()
     } else {
         vec![]
@@ -82,12 +84,21 @@ pub(super) fn draw(scene: &Scene<'_>) -> Result<Option<Figure>, PlotError> {
             marks: marks.collect(),
         }],
     };
-    let caption = caption(scene, shown, all.len());
+    let mut caption = caption(scene, shown, all.len());
+    if !never.is_empty() {
+        let labels = never.iter().map(|d| case_label(&cases, d.case));
+        let labels: Vec<String> = labels.collect();
+        caption.push_str(&format!(
+            " No replication recovered: {}.",
+            labels.join("; ")
+        ));
+    }
     let svg = chart.svg(ONE_COLUMN_MM, &scene.title("time to recover"), &caption)?;
     Ok(Some(scene.figure("recovery", caption, svg)))
 }
 
-fn distributions<'a>(scene: &'a Scene<'_>) -> Vec<Distribution<'a>> {
+/// Cases with a failure: those of which some replication recovered, and the others.
+fn distributions<'a>(scene: &'a Scene<'_>) -> (Vec<Distribution<'a>>, Vec<Distribution<'a>>) {
     let cases = super::in_order(scene.rows.iter().map(|row| row.case.as_str()));
     let distribution = |case| {
         let rows = || scene.rows.iter().filter(move |row| row.case == case);
@@ -100,8 +111,16 @@ fn distributions<'a>(scene: &'a Scene<'_>) -> Vec<Distribution<'a>> {
             replications: rows().count(),
         }
     };
-    let enough = |d: &Distribution<'_>| d.replications >= REPLICATIONS && !d.times.is_empty();
-    cases.into_iter().map(distribution).filter(enough).collect()
+    let lost = |case: &str| {
+        let rows = scene.rows.iter().filter(|row| row.case == case);
+        rows.filter_map(|row| row.values.get(Measure::TcpSurvived))
+            .any(|survived| survived == 0.0)
+    };
+    let enough = |d: &Distribution<'_>| {
+        d.replications >= REPLICATIONS && (!d.times.is_empty() || lost(d.case))
+    };
+    let distributions = cases.into_iter().map(distribution).filter(enough);
+    distributions.partition(|distribution| !distribution.times.is_empty())
 }
 
 /// The empirical distribution function as a line, in percent of the replications, from its first
