@@ -1,13 +1,12 @@
-//! Figures and tables from records.
+//! Figures from records.
 //!
-//! Records go in, SVG and Markdown come out. The crate never runs a model and never reads a
+//! Records go in, SVG and PNG come out. The crate never runs a model and never reads a
 //! scenario: what a figure shows, its axes, lines and panels, follows from the record alone. Equal
 //! input gives equal bytes.
 //!
 //! - [`figures()`] draws every figure that a record supports;
 //! - [`png()`] turns one of them into pixels with the bundled font, so that it looks the same
-//!   everywhere;
-//! - [`table`] writes Markdown and plain-text tables and puts them into documents.
+//!   everywhere.
 //!
 //! A reader of the code starts at `select.rs` (what becomes x, lines and panels), goes on to
 //! `figures/lines.rs`, and ends at `chart.rs` (how it gets onto the paper).
@@ -21,7 +20,6 @@ mod png;
 mod scale;
 mod select;
 mod style;
-pub mod table;
 mod unit;
 
 pub use figures::figures;

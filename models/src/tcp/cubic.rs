@@ -92,16 +92,7 @@ impl Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn round(now: f64) -> Round {
-        Round {
-            now,
-            rtt: 0.1,
-            base_rtt: 0.1,
-            train: 0.0,
-            limited: true,
-        }
-    }
+    use crate::tcp::tests::round;
 
     // W_max = 1000: the reduction leaves 700, K = cbrt(300 / 0.4) = 9.086 s.
     #[test]

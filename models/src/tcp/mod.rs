@@ -175,7 +175,8 @@ fn hystart_stops(round: Round) -> bool {
 mod tests {
     use super::*;
 
-    fn round(now: f64) -> Round {
+    /// A round of 100 ms without a queue.
+    pub(super) fn round(now: f64) -> Round {
         Round {
             now,
             rtt: 0.1,
