@@ -62,6 +62,9 @@ enum Command {
     Verify(verify::Args),
     Plot(plot::Args),
     Schema(schema::Args),
+    /// Small programs that the steps of an emulation call; usable alone.
+    #[command(subcommand, hide = true)]
+    Tool(emulate::tool::Tool),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,9 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args, output),
         Command::Plot(args) => plot::run(args, output),
         Command::Schema(args) => schema::run(args, output),
+        Command::Tool(tool) => emulate::tool::run(tool)
+            .map(|()| exit::Exit::Success)
+            .map_err(exit::Failure::Work),
     };
     exit::conclude(result, output)
 }

@@ -1,15 +1,13 @@
 //! The same cases on real kernels, real IPsec and real virtual machines.
 //!
-//! The crate has its place and its rules, and no code yet:
-//!
-//! - `plan(case)` will be pure: steps with their argument vectors, the files
+//! - `plan` is pure: a case becomes steps with their argument vectors, the files
 //!   they write and what undoes them, printable as a shell script;
-//! - `apply(plan, lab)` will run the steps and undo them in reverse whatever
-//!   happens, and return the same [`models::record::Row`] that
-//!   [`models::simulate::simulate`] returns;
-//! - a lab is a token that only a preflight hands out, with reasons when it
-//!   does not; tests take it and skip with the reason.
+//! - `apply` runs the steps and undoes them in reverse whatever happens;
+//! - [`tool`] holds the small programs that steps call and that can be used
+//!   alone: `watari tool NAME`. They print JSON lines with instants of the
+//!   monotonic clock in nanoseconds;
+//! - `guest` is the guest's memory image and the conversation with its workload.
 //!
 //! It may not be used by `plots` or `models`, and does not use `plots`.
 
-#![forbid(unsafe_code)]
+pub mod tool;
