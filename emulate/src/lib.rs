@@ -10,4 +10,8 @@
 //!
 //! It may not be used by `plots` or `models`, and does not use `plots`.
 
+pub mod apply;
+pub mod clean;
+pub mod plan;
+pub mod qmp;
 pub mod tool;

@@ -7,6 +7,7 @@
 //! summary as the last line.
 
 pub mod clock;
+pub mod migrate;
 
 use clap::Subcommand;
 
@@ -15,6 +16,7 @@ use clap::Subcommand;
 pub enum Tool {
     /// Prints the monotonic clock in nanoseconds.
     Clock,
+    Migrate(migrate::Args),
 }
 
 /// Runs one of the programs.
@@ -25,5 +27,6 @@ pub enum Tool {
 pub fn run(tool: &Tool) -> anyhow::Result<()> {
     match tool {
         Tool::Clock => clock::print(),
+        Tool::Migrate(args) => migrate::run(args),
     }
 }
