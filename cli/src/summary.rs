@@ -328,6 +328,7 @@ mod tests {
             axes: axes.iter().map(axis).collect(),
             cases: Vec::new(),
             expectations: Vec::new(),
+            tolerances: Vec::new(),
         }
     }
 
