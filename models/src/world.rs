@@ -270,7 +270,7 @@ impl<'a> World<'a> {
         let route = self.route(ends, transport, tunnel);
         let losses = self.streams.stream(stream);
         let settings = &self.scenario.transports[transport];
-        let id = self.network.open(route, settings, losses, queue.now());
+        let id = self.network.open(route, settings, 1, losses, queue.now());
         self.owners.push(Owner {
             task,
             ends,

@@ -70,7 +70,7 @@ pub struct PreCopy {
 pub struct Sight {
     /// Current rate, payload bytes a second.
     pub rate: f64,
-    /// Payload that waits to be sent.
+    /// Payload that the program has not written to its socket yet.
     pub left: f64,
 }
 
@@ -305,7 +305,7 @@ impl PreCopy {
         let pending = self.merge(new, waiting);
         // What waits is in the connection already; only the rest is added.
         let added = pending - waiting;
-        if qemu_stops(pending * unit, sight.rate, limit) {
+        if qemu_stops(pending * PAGE as f64, sight.rate, limit) {
             // The last round sends what is added; nothing is dirtied any more.
             self.remaining = added * unit;
             return Step::Suspend;
