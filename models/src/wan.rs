@@ -18,6 +18,7 @@ use petgraph::graph::{NodeIndex, UnGraph};
 
 use crate::ipsec::{Esp, IP_HEADER};
 use crate::scenario::{Congestion, Link, Scenario, Transport, Tunnel};
+use crate::tcp::buffer::Memory;
 use sim_core::SimDuration;
 
 const TCP_HEADER: u64 = 20;
@@ -52,6 +53,8 @@ pub struct Route {
     pub mss: f64,
     /// Bytes on the link for a byte of payload.
     pub ratio: f64,
+    /// What its segments cost the sender's kernel.
+    pub memory: Memory,
     /// Probability that a data packet is lost.
     pub loss: f64,
     /// Serial processing of a packet, seconds.
@@ -142,7 +145,11 @@ pub fn route(
     if let Some(through) = through.filter(|through| through.tunnel.throughput.is_some()) {
         resources.push(2 * links.len() + through.index);
     }
+    let mtu = used().map(|link| link.mtu.get()).min().unwrap_or(1500);
+    // The sender encrypts packet by packet, but for the client of a gateway.
+    let pieces = through.is_none_or(|through| through.tunnel.vpn.is_some());
     Some(Route {
+        memory: Memory::new(mtu, mss, pieces),
         resources,
         links: hops.iter().map(|&(link, _)| link).collect(),
         delay,

@@ -390,7 +390,7 @@ fn sight(connection: usize, network: &mut Network, now: SimTime) -> Sight {
     network.advance(connection, now);
     Sight {
         rate: network.rate(connection),
-        left: network.left(connection),
+        left: network.unwritten(connection),
     }
 }
 

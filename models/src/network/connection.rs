@@ -11,8 +11,9 @@ use sim_core::{EventId, Queue, SimDuration, SimTime, Stream};
 
 use super::Goal;
 use crate::scenario::{Congestion, Transport};
+use crate::tcp::buffer::Memory;
 use crate::tcp::rto::{Bounds, Ladder};
-use crate::tcp::{Repair, Round, Window};
+use crate::tcp::{Repair, Round, Window, Windows};
 use crate::units::Bytes;
 use crate::wan::Route;
 use crate::world::Event;
@@ -21,9 +22,11 @@ use crate::world::Event;
 pub(super) struct Connection {
     pub(super) route: Route,
     base_rtt: f64,
-    pub(super) window: Option<Window>,
+    pub(super) window: Option<Windows>,
     /// Largest amount in flight beside the congestion window, bytes.
     flight_cap: f64,
+    /// Payload that the sender keeps at most, bytes.
+    send_buffer: f64,
     /// Rate of the application, payload bytes a second: as the transport has
     /// it, and with the limit of its owner.
     pub(super) own_rate: f64,
@@ -90,14 +93,15 @@ pub(super) struct Recorder {
 }
 
 impl Connection {
-    pub(super) fn new(transport: &Transport, route: Route, now: SimTime) -> Self {
+    pub(super) fn new(transport: &Transport, route: Route, streams: u32, now: SimTime) -> Self {
         let fluid = transport.congestion == Congestion::Fluid;
         let window = (!fluid).then(|| {
-            Window::new(
+            let window = Window::new(
                 transport.congestion,
                 transport.hystart,
                 transport.initial_window,
-            )
+            );
+            Windows::new(window, streams)
         });
         let channel = transport
             .channel_window
@@ -107,7 +111,8 @@ impl Connection {
             .as_f64()
             .min(transport.send_buffer.as_f64())
             .min(channel)
-            .max(route.mss);
+            .max(route.mss)
+            * f64::from(streams);
         let own_rate = transport
             .max_rate
             .map_or(f64::INFINITY, |rate| rate.bytes_per_second());
@@ -115,6 +120,7 @@ impl Connection {
             base_rtt: route.rtt().as_secs_f64(),
             window,
             flight_cap,
+            send_buffer: transport.send_buffer.as_f64() * f64::from(streams),
             own_rate,
             max_rate: own_rate,
             bounds: Bounds {
@@ -251,6 +257,28 @@ impl Connection {
         (self.left - (standing - self.ahead).max(0.0)).max(0.0)
     }
 
+    /// Payload that the program has yet to write: what its kernel holds for it, as
+    /// long as nothing but the network holds it back, is written already.
+    pub(super) fn unwritten(&self) -> f64 {
+        let Some(window) = &self.window else {
+            return self.left;
+        };
+        if self.rate >= self.max_rate {
+            return self.left;
+        }
+        let room = self.route.memory.room(window.widest()) * window.count();
+        let held = Memory::held(room.min(self.send_buffer)).max(self.flight());
+        let behind = held - self.rate * self.loaded_rtt();
+        (self.left - (behind - self.ahead).max(0.0)).max(0.0)
+    }
+
+    /// Takes back what the program has not written yet.
+    pub(super) fn withdraw(&mut self) -> f64 {
+        let unwritten = self.unwritten();
+        self.left -= unwritten;
+        unwritten
+    }
+
     /// Whether goodput is back after a dead path; says so once.
     pub(super) fn has_recovered(&mut self) -> bool {
         let sending = matches!(self.state, State::Sending);
@@ -344,7 +372,7 @@ impl Connection {
             // What did not fit is sent again; it never used the bottleneck.
             self.wire += overflow;
             self.repaired_until = Some(now + SimDuration::from_secs_f64(rtt));
-            Some(window.on_loss((flight - overflow / self.route.ratio) / mss))
+            Some(window.on_overflow((flight - overflow / self.route.ratio) / mss))
         } else if self.repaired_until.take().is_some_and(|until| now <= until) {
             // The round trip of a fast recovery; the next one grows again.
             None
@@ -440,11 +468,11 @@ impl Connection {
     }
 
     fn goal_instant(&self, now: SimTime) -> Option<SimTime> {
-        let all = self.time_to_send(self.unsent());
         match self.goal {
             Goal::Silent => None,
-            Goal::Drained => Some(now + all),
+            Goal::Drained => Some(now + self.time_to_send(self.unsent())),
             Goal::Lead { left, at_least } => {
+                let all = self.time_to_send(self.unwritten());
                 let served = now - self.goal_since;
                 // A nanosecond more, so that no rounding leaves a byte too much.
                 let until_left = all.saturating_sub(left) + SimDuration::from_nanos(1);

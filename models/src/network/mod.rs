@@ -36,8 +36,9 @@ const RECOVERED: f64 = 0.9;
 pub struct Signals {
     /// The goal of the last `send` is reached.
     pub done: bool,
-    /// The first retransmission after a dead path got through.
-    pub resumed: bool,
+    /// The first retransmission after a dead path got through: that of this
+    /// time-out in a row.
+    pub resumed: Option<u32>,
     /// TCP has given up.
     pub aborted: bool,
 }
@@ -47,10 +48,10 @@ pub struct Signals {
 pub enum Goal {
     /// When everything is sent.
     Drained,
-    /// When what is left takes `left` at the current rate, but not before
-    /// `at_least` of sending, nor after everything is sent.
+    /// When what is left to write takes `left` at the current rate, but not before
+    /// `at_least` of sending, nor after everything is written.
     Lead {
-        /// Time that what is left may take.
+        /// Time that what is left to write may take.
         left: SimDuration,
         /// Least time of sending.
         at_least: SimDuration,
@@ -93,16 +94,18 @@ impl Network {
         }
     }
 
-    /// Opens a connection; its index is how it is called from now on. `losses`
-    /// is the random stream of its packet losses.
+    /// Opens a connection; its index is how it is called from now on. `streams` is
+    /// the number of TCP connections that it stands for, `losses` the random
+    /// stream of its packet losses.
     pub fn open(
         &mut self,
         route: Route,
         transport: &Transport,
+        streams: u32,
         losses: Stream,
         now: SimTime,
     ) -> usize {
-        let mut connection = Connection::new(transport, route, now);
+        let mut connection = Connection::new(transport, route, streams, now);
         if connection.window.is_some() {
             connection.losses = Some(Losses::new(connection.route.loss, losses));
         }
@@ -276,9 +279,19 @@ impl Network {
         links.min(connection.fastest())
     }
 
-    /// Payload bytes that wait to be sent.
-    pub fn left(&self, id: usize) -> f64 {
-        self.connections[id].unsent()
+    /// Payload bytes that the program has yet to write: the rest of what was given
+    /// is in its kernel or under way.
+    pub fn unwritten(&self, id: usize) -> f64 {
+        self.connections[id].unwritten()
+    }
+
+    /// Takes back what the program has not written yet, and says how much it was.
+    pub fn withdraw(&mut self, id: usize, queue: &mut Queue<Event>) -> f64 {
+        let connection = &mut self.connections[id];
+        connection.advance(queue.now());
+        let unwritten = connection.withdraw();
+        self.settle(id, queue);
+        unwritten
     }
 
     /// Payload bytes sent until the last event of the connection.
@@ -316,7 +329,7 @@ impl Network {
         };
         if !connection.blocked {
             connection.restart(now, flight);
-            signals.resumed = connection.recovery.is_some();
+            signals.resumed = connection.recovery.map(|_| ladder.rung());
             self.start(id);
         } else if ladder.climb() == Rung::Abort {
             connection.state = State::Closed;

@@ -16,6 +16,7 @@
 //! Who would notice: users who compare single transfers of a few round trips,
 //! and those who run BBR.
 
+pub mod buffer;
 mod cubic;
 mod reno;
 pub mod rto;
@@ -160,6 +161,88 @@ impl Window {
             Control::Reno => reno::reduce(flight),
         };
         size.max(2.0)
+    }
+}
+
+/// The windows of connections that carry one stream of bytes together.
+///
+/// They start and grow alike. A lost packet belongs to one of them, in turn; a
+/// queue that overflows and a time-out meet all.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    windows: Vec<Window>,
+    /// Which one loses the next packet.
+    next: usize,
+    /// Largest size of one of them so far.
+    widest: f64,
+}
+
+impl Windows {
+    /// As many of this window.
+    pub fn new(window: Window, count: u32) -> Self {
+        Self {
+            widest: window.size(),
+            windows: vec![window; count.max(1) as usize],
+            next: 0,
+        }
+    }
+
+    /// How many.
+    pub fn count(&self) -> f64 {
+        self.windows.len() as f64
+    }
+
+    /// Segments that may be in flight over all.
+    pub fn size(&self) -> f64 {
+        self.windows.iter().map(Window::size).sum()
+    }
+
+    /// Largest size that one of them had.
+    pub fn widest(&self) -> f64 {
+        self.widest
+    }
+
+    /// A round without loss has ended.
+    pub fn on_round(&mut self, round: Round) {
+        for window in &mut self.windows {
+            window.on_round(round);
+            self.widest = self.widest.max(window.size());
+        }
+    }
+
+    /// Packets of all were lost while `flight` segments were under way.
+    pub fn on_overflow(&mut self, flight: f64) -> Repair {
+        let each = flight / self.count();
+        let mut repair = Repair::FastRetransmit;
+        for window in &mut self.windows {
+            if window.on_loss(each) == Repair::Timeout {
+                repair = Repair::Timeout;
+            }
+        }
+        repair
+    }
+
+    /// A packet of one of them was lost while `flight` segments were under way.
+    pub fn on_loss(&mut self, flight: f64) -> Repair {
+        let each = flight / self.count();
+        let at = self.next;
+        self.next = (at + 1) % self.windows.len();
+        self.windows[at].on_loss(each)
+    }
+
+    /// The retransmission timer fired while `flight` segments were under way.
+    pub fn on_timeout(&mut self, flight: f64) {
+        let each = flight / self.count();
+        self.windows
+            .iter_mut()
+            .for_each(|window| window.on_timeout(each));
+    }
+
+    /// Nothing was sent for `idle` seconds; `rto` is the time-out.
+    pub fn on_idle(&mut self, idle: f64, rto: f64) {
+        self.windows
+            .iter_mut()
+            .for_each(|window| window.on_idle(idle, rto));
     }
 }
 
