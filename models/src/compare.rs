@@ -465,13 +465,16 @@ fn join(ours: &CaseSummary, theirs: &CaseSummary, runs: Option<Runs>, bounds: &[
             (None, Some(_)) => lone.push((measure, Backend::Emulated)),
         }
     }
-    lone.retain(|&(measure, _)| default_allowance(measure).is_some());
+    let (ours_rows, theirs_rows) = (Replications::of(ours), Replications::of(theirs));
+    // A half that failed lacks everything.
+    let both_ran = !ours_rows.all_failed() && !theirs_rows.all_failed();
+    lone.retain(|&(measure, _)| both_ran && default_allowance(measure).is_some());
     Case {
         scenario: ours.scenario.clone(),
         case: ours.case.clone(),
         params: ours.params.clone(),
-        simulated: Replications::of(ours),
-        emulated: Replications::of(theirs),
+        simulated: ours_rows,
+        emulated: theirs_rows,
         pairs,
         lone,
         runs,
