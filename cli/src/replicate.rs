@@ -127,6 +127,7 @@ mod tests {
             axes: Vec::new(),
             cases: Vec::new(),
             expectations: Vec::new(),
+            tolerances: Vec::new(),
         };
         let row = guarded(&study, &case, 2, |_, _, replication| {
             panic!("no route in {replication}")

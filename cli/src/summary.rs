@@ -3,7 +3,7 @@
 //! Rows are folded in one by one and forgotten, so that a million replications
 //! need no more memory than ten.
 
-use models::record::{MEASURES, Measure, Row, axis};
+use models::record::{Backend, MEASURES, Measure, Row, axis};
 use models::scenario::Study;
 use sim_core::stats::{Tally, quantile};
 
@@ -49,6 +49,7 @@ struct Case {
 /// A case that is complete.
 struct Line {
     case: String,
+    backend: Backend,
     replications: usize,
     /// How many replications ended in an error, and the first one.
     errors: Option<(usize, String)>,
@@ -82,16 +83,16 @@ impl Summary {
         }
     }
 
-    /// Folds a row in. The rows of a case come one after the other.
+    /// Folds a row in. The rows of a case and backend come one after the other.
     pub(crate) fn add(&mut self, row: &Row) {
         if self
             .current
             .as_ref()
-            .is_none_or(|case| case.line.case != row.case)
+            .is_none_or(|case| (&case.line.case, case.line.backend) != (&row.case, row.backend))
         {
             self.close();
         }
-        let case = self.current.get_or_insert_with(|| Case::new(&row.case));
+        let case = self.current.get_or_insert_with(|| Case::new(row));
         case.add(row);
     }
 
@@ -120,6 +121,11 @@ impl Summary {
             .axes
             .iter()
             .for_each(|axis| table.column(&axis.name, Align::Left));
+        let first = self.cases.first().map(|line| line.backend);
+        let mixed = self.cases.iter().any(|line| Some(line.backend) != first);
+        if mixed {
+            table.column("backend", Align::Left);
+        }
         let columns: Vec<Vec<String>> = measures
             .iter()
             .map(|&(measure, title)| {
@@ -135,6 +141,9 @@ impl Summary {
         for (number, line) in self.cases.iter().enumerate() {
             let label = |name: &str| axis(&line.case, name).unwrap_or_default().to_owned();
             let mut cells: Vec<String> = study.axes.iter().map(|axis| label(&axis.name)).collect();
+            if mixed {
+                cells.push(line.backend.name().to_owned());
+            }
             cells.extend(columns.iter().map(|column| column[number].clone()));
             if failed {
                 cells.push(line.error());
@@ -213,9 +222,10 @@ impl Summary {
 }
 
 impl Case {
-    fn new(case: &str) -> Self {
+    fn new(row: &Row) -> Self {
         let line = Line {
-            case: case.to_owned(),
+            case: row.case.clone(),
+            backend: row.backend,
             replications: 0,
             errors: None,
             values: Vec::new(),
@@ -300,7 +310,7 @@ fn share(shown: Option<Shown>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use models::record::{Backend, Params, Values};
+    use models::record::{Params, Values};
     use models::scenario::Axis;
 
     fn study(axes: &[&str]) -> Study {
@@ -318,6 +328,7 @@ mod tests {
             axes: axes.iter().map(axis).collect(),
             cases: Vec::new(),
             expectations: Vec::new(),
+            tolerances: Vec::new(),
         }
     }
 
@@ -361,6 +372,22 @@ rtt    total time [s]  data sent [GB]  error
 (mean ± half the width of its 95 % confidence interval)
 ";
         assert_eq!(summary.text(&study(&["rtt"]), "out/small.csv"), wanted);
+    }
+
+    #[test]
+    fn simulated_and_emulated_rows_of_a_case_get_a_line_each() {
+        let mut summary = Summary::new(0.95);
+        let simulated = row("base", &[(Measure::Rounds, 4.0)]);
+        let mut emulated = row("base", &[(Measure::Rounds, 6.0)]);
+        emulated.backend = Backend::Emulated;
+        summary.add(&simulated);
+        summary.add(&emulated);
+        let wanted = "\
+backend    rounds
+simulated       4
+emulated        6
+";
+        assert_eq!(summary.text(&study(&[]), "x"), wanted);
     }
 
     #[test]

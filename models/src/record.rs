@@ -37,7 +37,11 @@ pub struct ParameterInfo {
 }
 
 /// Parameter columns in the order of the file.
-pub const PARAMETERS: [ParameterInfo; 11] = [
+pub const PARAMETERS: [ParameterInfo; 12] = [
+    parameter(
+        "clock",
+        "what times are measured with: `simulated`, `virtual` (the lab's emulated clock) or `real`",
+    ),
     parameter(
         "method",
         "migration method of the scenario's first migration",
@@ -67,6 +71,8 @@ const fn parameter(name: &'static str, meaning: &'static str) -> ParameterInfo {
 /// Values of the parameter columns; `None` where a parameter does not apply.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Params {
+    /// What times are measured with.
+    pub clock: Option<String>,
     /// Migration method.
     pub method: Option<String>,
     /// Rule that ends pre-copy.
@@ -96,6 +102,7 @@ impl Params {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let number = |value: Option<f64>| value.map_or_else(String::new, |v| decimal(v, 3));
         [
+            text(&self.clock),
             text(&self.method),
             text(&self.stop_rule),
             text(&self.tunnel),
@@ -114,17 +121,18 @@ impl Params {
         let text = |i: usize| (!cells[i].is_empty()).then(|| cells[i].to_owned());
         let number = |i: usize| parse_cell(PARAMETERS[i].name, cells[i]);
         Ok(Self {
-            method: text(0),
-            stop_rule: text(1),
-            tunnel: text(2),
-            gateway: text(3),
-            rtt_ms: number(4)?,
-            rate_mbit_s: number(5)?,
-            loss_percent: number(6)?,
-            memory_mib: number(7)?,
-            disk_mib: number(8)?,
-            dirty_mib_s: number(9)?,
-            working_set_mib: number(10)?,
+            clock: text(0),
+            method: text(1),
+            stop_rule: text(2),
+            tunnel: text(3),
+            gateway: text(4),
+            rtt_ms: number(5)?,
+            rate_mbit_s: number(6)?,
+            loss_percent: number(7)?,
+            memory_mib: number(8)?,
+            disk_mib: number(9)?,
+            dirty_mib_s: number(10)?,
+            working_set_mib: number(11)?,
         })
     }
 }
@@ -144,6 +152,7 @@ pub enum Measure {
     Rounds,
     PagesSent,
     PagesSkipped,
+    DuplicatePages,
     Throttle,
     PhaseShutdown,
     PhaseCompress,
@@ -168,7 +177,12 @@ pub enum Measure {
     FailoverRecover,
     TcpSurvived,
     TcpAbort,
+    RetransmissionRung,
     Availability,
+    MemoryPagesWrong,
+    LinkRtt,
+    LinkRate,
+    LinkLoss,
 }
 
 /// What a measure column means.
@@ -238,7 +252,7 @@ const fn level(
 }
 
 /// Measure columns in the order of the file.
-pub const MEASURES: [MeasureInfo; 33] = [
+pub const MEASURES: [MeasureInfo; 39] = [
     time(
         Measure::TotalTime,
         "total_time_ms",
@@ -286,6 +300,12 @@ pub const MEASURES: [MeasureInfo; 33] = [
         "pages_skipped",
         "page of 4 KiB",
         "pages left for a later round as they were dirtied again before their turn",
+    ),
+    count(
+        Measure::DuplicatePages,
+        "duplicate_pages",
+        "page of 4 KiB",
+        "zero pages that QEMU sent as a header and a byte",
     ),
     count(
         Measure::Throttle,
@@ -432,12 +452,44 @@ pub const MEASURES: [MeasureInfo; 33] = [
         "first transmission of the oldest unanswered byte",
         "TCP gives the connection up",
     ),
+    count(
+        Measure::RetransmissionRung,
+        "retransmission_rung",
+        "time-out",
+        "time-outs of the retransmission timer after the first failure, up to the one whose retransmission got through",
+    ),
     level(
         Measure::Availability,
         "availability",
         "1",
         "time the service could be reached",
         "divided by the time observed",
+    ),
+    count(
+        Measure::MemoryPagesWrong,
+        "memory_pages_wrong",
+        "page of 4 KiB",
+        "pages whose content at the target is not what the guest wrote; 0 says that all were checked",
+    ),
+    time(
+        Measure::LinkRtt,
+        "link_rtt_ms",
+        "an echo request leaves on the idle path before the case (emulated only)",
+        "its reply arrives",
+    ),
+    level(
+        Measure::LinkRate,
+        "link_rate_mbit_s",
+        "Mbit/s",
+        "TCP payload delivered on the idle path before the case (emulated only)",
+        "divided by the time it took",
+    ),
+    level(
+        Measure::LinkLoss,
+        "link_loss_percent",
+        "%",
+        "packets lost on the idle path before the case (emulated only)",
+        "divided by the packets sent",
     ),
 ];
 
@@ -534,6 +586,8 @@ pub struct SeriesPoint {
     pub case: String,
     /// Replication, from 0.
     pub replication: u32,
+    /// Which half produced the point.
+    pub backend: Backend,
     /// Name of the series, for example `goodput_mbit_s`.
     pub series: String,
     /// Start of the interval the value belongs to, ms since the start.
@@ -568,6 +622,14 @@ pub enum ReadError {
         /// The cell.
         text: String,
     },
+    /// A number that no measurement gives.
+    #[error("`{text}` in column `{column}` is not finite; unknown is an empty cell")]
+    NotFinite {
+        /// The column.
+        column: String,
+        /// The cell.
+        text: String,
+    },
     /// A backend of neither kind.
     #[error("`{0}` is no backend; `simulated` and `emulated` are")]
     Backend(String),
@@ -591,7 +653,15 @@ const IDENTITY: [&str; 6] = [
     "seed",
     "backend",
 ];
-const SERIES: [&str; 6] = ["scenario", "case", "replication", "series", "t_ms", "value"];
+const SERIES: [&str; 7] = [
+    "scenario",
+    "case",
+    "replication",
+    "backend",
+    "series",
+    "t_ms",
+    "value",
+];
 
 /// The column names of a record in file order.
 pub fn header() -> Vec<&'static str> {
@@ -678,6 +748,7 @@ pub fn write_series(points: &[SeriesPoint], out: impl io::Write) -> Result<(), c
             point.scenario.as_str(),
             &point.case,
             &point.replication.to_string(),
+            point.backend.name(),
             &point.series,
             &decimal(point.t_ms, 3),
             &decimal(point.value, 6),
@@ -701,9 +772,10 @@ pub fn read_series(input: impl io::Read) -> Result<Vec<SeriesPoint>, ReadError> 
             scenario: record[0].to_owned(),
             case: record[1].to_owned(),
             replication: required("replication", &record[2])?,
-            series: record[3].to_owned(),
-            t_ms: required("t_ms", &record[4])?,
-            value: required("value", &record[5])?,
+            backend: backend(&record[3])?,
+            series: record[4].to_owned(),
+            t_ms: finite("t_ms", &record[5])?,
+            value: finite("value", &record[6])?,
         });
     }
     Ok(points)
@@ -741,7 +813,7 @@ pub fn format_markdown() -> String {
     text.push_str(
         "\nPhases, bytes, rounds and pages of several migrations in one case are sums; their \
          phases may overlap.\n\n## Time series\n\nA scenario with `series` also writes `<scenario>.series.csv`: \
-         `scenario, case, replication, series, t_ms, value`,\nwhere `t_ms` is the start of the \
+         `scenario, case, replication, backend, series, t_ms, value`,\nwhere `t_ms` is the start of the \
          interval and `value` its mean, in the unit that ends the name of the series.\nA series `event.<name>` has one point: the instant `t_ms` at which it happened.\n",
     );
     text
@@ -775,11 +847,7 @@ fn row_from_cells(cells: &[&str]) -> Result<Row, ReadError> {
         case: cells[2].to_owned(),
         replication: required("replication", cells[3])?,
         seed: required("seed", cells[4])?,
-        backend: match cells[5] {
-            "simulated" => Backend::Simulated,
-            "emulated" => Backend::Emulated,
-            other => return Err(ReadError::Backend(other.to_owned())),
-        },
+        backend: backend(cells[5])?,
         params: Params::from_cells(&cells[parameters..error])?,
         error: (!cells[error].is_empty()).then(|| cells[error].to_owned()),
         values,
@@ -790,8 +858,28 @@ fn parse_cell(column: &str, text: &str) -> Result<Option<f64>, ReadError> {
     if text.is_empty() {
         Ok(None)
     } else {
-        required(column, text).map(Some)
+        finite(column, text).map(Some)
     }
+}
+
+fn backend(text: &str) -> Result<Backend, ReadError> {
+    match text {
+        "simulated" => Ok(Backend::Simulated),
+        "emulated" => Ok(Backend::Emulated),
+        other => Err(ReadError::Backend(other.to_owned())),
+    }
+}
+
+/// A number that is neither infinite nor NaN: one such cell would spoil a mean.
+fn finite(column: &str, text: &str) -> Result<f64, ReadError> {
+    let value: f64 = required(column, text)?;
+    if value.is_finite() {
+        return Ok(value);
+    }
+    Err(ReadError::NotFinite {
+        column: column.to_owned(),
+        text: text.to_owned(),
+    })
 }
 
 fn required<T: std::str::FromStr>(column: &str, text: &str) -> Result<T, ReadError> {
@@ -869,6 +957,42 @@ mod tests {
             error.to_string(),
             "replication 3 of case `rtt=20ms,method=diff` of `card` is in the record twice"
         );
+    }
+
+    #[test]
+    fn a_cell_that_is_not_finite_is_refused() {
+        let mut bytes = Vec::new();
+        write(&[row()], &mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        for cell in ["NaN", "inf", "-inf"] {
+            let broken = text.replace("1234.568", cell);
+            assert_eq!(
+                read(broken.as_bytes()).unwrap_err().to_string(),
+                format!(
+                    "`{cell}` in column `total_time_ms` is not finite; unknown is an empty cell"
+                )
+            );
+        }
+        let series =
+            "scenario,case,replication,backend,series,t_ms,value\na,base,0,emulated,x,0,NaN\n";
+        let error = read_series(series.as_bytes()).unwrap_err();
+        assert!(error.to_string().starts_with("`NaN` in column `value`"));
+    }
+
+    #[test]
+    fn a_series_says_which_half_it_is_from() {
+        let point = SeriesPoint {
+            scenario: "card".into(),
+            case: "base".into(),
+            replication: 0,
+            backend: Backend::Emulated,
+            series: "goodput_mbit_s".into(),
+            t_ms: 10.0,
+            value: 1.5,
+        };
+        let mut bytes = Vec::new();
+        write_series(std::slice::from_ref(&point), &mut bytes).unwrap();
+        assert_eq!(read_series(bytes.as_slice()).unwrap(), [point]);
     }
 
     #[test]

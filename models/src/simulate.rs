@@ -95,7 +95,10 @@ fn first_migration(scenario: &Scenario) -> Option<&Migrate> {
 }
 
 fn parameters(scenario: &Scenario, world: &World<'_>) -> Params {
-    let mut params = Params::default();
+    let mut params = Params {
+        clock: Some("simulated".to_owned()),
+        ..Params::default()
+    };
     if let Some((ends, transport, tunnel)) = subject(scenario) {
         let links = world.route(ends, transport, tunnel).links;
         let links = || links.iter().map(|&link| &scenario.links[link]);
@@ -231,6 +234,9 @@ fn report_flow(flow: &Flow, (start, until): (SimTime, SimTime), values: &mut Val
     };
     since(Measure::FailoverResume, resumed);
     since(Measure::FailoverRecover, flow.recovered);
+    if let Some(rung) = flow.rung {
+        values.set(Measure::RetransmissionRung, f64::from(rung));
+    }
     let length = |&(from, to): &(SimTime, Option<SimTime>)| {
         (to.unwrap_or(until).min(until).saturating_since(from)).as_millis_f64()
     };
@@ -279,6 +285,7 @@ fn series(row: &Row, world: &World<'_>, end: SimTime) -> Vec<SeriesPoint> {
         scenario: row.scenario.clone(),
         case: row.case.clone(),
         replication: row.replication,
+        backend: row.backend,
         series: series.to_owned(),
         t_ms,
         value,

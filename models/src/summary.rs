@@ -1,6 +1,6 @@
 //! Replications of one case brought together: mean, t interval, quantiles.
 
-use crate::record::{MEASURES, Measure, Params, Row};
+use crate::record::{Backend, MEASURES, Measure, Params, Row};
 use sim_core::stats::{Interval, Tally, quantile};
 
 /// One measure over the replications of one case.
@@ -27,6 +27,8 @@ pub struct CaseSummary {
     pub scenario: String,
     /// Point of the sweep.
     pub case: String,
+    /// Which half its rows are from: a mean of both would be of neither.
+    pub backend: Backend,
     /// Parameters of its first replication.
     pub params: Params,
     /// Replications in all.
@@ -48,23 +50,23 @@ impl CaseSummary {
     }
 }
 
-/// Brings the rows of each case together, in the order in which the cases
-/// first appear. `confidence` is the level of the intervals, for example 0.95.
+/// Brings the rows of each case and backend together, in the order in which
+/// they first appear. `confidence` is the level of the intervals, for example 0.95.
 /// Rows with an error are counted and otherwise left out.
 pub fn summarise(rows: &[Row], confidence: f64) -> Vec<CaseSummary> {
-    let mut groups: Vec<(&str, &str, Vec<&Row>)> = Vec::new();
+    let mut groups: Vec<Vec<&Row>> = Vec::new();
     let mut index = std::collections::BTreeMap::new();
     for row in rows {
-        let key = (row.scenario.as_str(), row.case.as_str());
+        let key = (row.scenario.as_str(), row.case.as_str(), row.backend);
         let at = *index.entry(key).or_insert_with(|| {
-            groups.push((key.0, key.1, Vec::new()));
+            groups.push(Vec::new());
             groups.len() - 1
         });
-        groups[at].2.push(row);
+        groups[at].push(row);
     }
     groups
         .into_iter()
-        .map(|(_, _, rows)| summarise_case(&rows, confidence))
+        .map(|rows| summarise_case(&rows, confidence))
         .collect()
 }
 
@@ -74,6 +76,7 @@ fn summarise_case(rows: &[&Row], confidence: f64) -> CaseSummary {
     CaseSummary {
         scenario: first.scenario.clone(),
         case: first.case.clone(),
+        backend: first.backend,
         params: first.params.clone(),
         replications: rows.len(),
         errors: failed.first().map(|&error| (error.clone(), failed.len())),
@@ -100,4 +103,47 @@ fn estimate(mut values: Vec<f64>, confidence: f64) -> Option<Estimate> {
         median: quantile(&values, 0.5),
         max: *values.last()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Values;
+
+    fn row(backend: Backend, total: f64) -> Row {
+        let mut values = Values::default();
+        values.set(Measure::TotalTime, total);
+        Row {
+            scenario: "small".into(),
+            scenario_hash: "0123456789ab".into(),
+            case: "base".into(),
+            replication: 0,
+            seed: 7,
+            backend,
+            params: Params::default(),
+            error: None,
+            values,
+        }
+    }
+
+    // 100 and 200 simulated have the mean 150 whatever was measured.
+    #[test]
+    fn simulated_and_emulated_rows_are_never_averaged() {
+        let rows = [
+            row(Backend::Simulated, 100.0),
+            row(Backend::Emulated, 900.0),
+            row(Backend::Simulated, 200.0),
+        ];
+        let means: Vec<_> = summarise(&rows, 0.95)
+            .iter()
+            .map(|case| (case.backend, case.get(Measure::TotalTime).map(|e| e.mean)))
+            .collect();
+        assert_eq!(
+            means,
+            [
+                (Backend::Simulated, Some(150.0)),
+                (Backend::Emulated, Some(900.0))
+            ]
+        );
+    }
 }

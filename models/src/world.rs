@@ -77,6 +77,8 @@ pub struct Flow {
     /// Times without data, in their order: the path died, and the first
     /// retransmission got through.
     pub outages: Vec<(SimTime, Option<SimTime>)>,
+    /// Time-outs until the first of them was over.
+    pub rung: Option<u32>,
     /// When goodput was back after the first of them.
     pub recovered: Option<SimTime>,
     /// Whether its address is no longer good.
@@ -97,9 +99,10 @@ impl Flow {
         }
     }
 
-    fn resume(&mut self, now: SimTime) {
+    fn resume(&mut self, now: SimTime, rung: u32) {
         if let Some(last) = self.outages.last_mut() {
             last.1.get_or_insert(now);
+            self.rung.get_or_insert(rung);
         }
     }
 }
@@ -446,8 +449,8 @@ impl<'a> World<'a> {
             Task::Flow(index) => {
                 let flow = &mut self.flows[index];
                 let now = queue.now();
-                if signals.resumed {
-                    flow.resume(now);
+                if let Some(rung) = signals.resumed {
+                    flow.resume(now, rung);
                 }
                 if signals.aborted {
                     flow.aborted = Some((unanswered.unwrap_or(now), now));

@@ -16,7 +16,7 @@ const EVERYTHING: &str = include_str!("../src/scenario/everything.toml");
 /// Longest time one document may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-const HEADERS: [&str; 26] = [
+const HEADERS: [&str; 28] = [
     "[site.a]",
     "[site.b]",
     "[link.l]",
@@ -40,12 +40,14 @@ const HEADERS: [&str; 26] = [
     "[sweep]",
     "[[expect]]",
     "[expect]",
+    "[tolerance]",
+    "[tolerance.downtime_ms]",
     "[replications]",
     "[a.b.c.d.e]",
     "[sweep.x.link.l]",
 ];
 
-const KEYS: [&str; 52] = [
+const KEYS: [&str; 54] = [
     "name",
     "seed",
     "until",
@@ -92,6 +94,8 @@ const KEYS: [&str; 52] = [
     "stop_rule",
     "quantity.value",
     "equals",
+    "absolute",
+    "relative",
     "label",
     "\"link.l.rtt\"",
     "link.l.rtt",

@@ -17,7 +17,7 @@ const CASES: usize = 12;
 const REPLICATIONS: u32 = 2;
 
 /// The measures of the tables; the phases follow from them and the scenario.
-const SHOWN: [Measure; 15] = [
+const SHOWN: [Measure; 17] = [
     Measure::TotalTime,
     Measure::Downtime,
     Measure::BytesSent,
@@ -25,6 +25,7 @@ const SHOWN: [Measure; 15] = [
     Measure::Rounds,
     Measure::PagesSent,
     Measure::PagesSkipped,
+    Measure::DuplicatePages,
     Measure::Throttle,
     Measure::Throughput,
     Measure::Mss,
@@ -32,6 +33,7 @@ const SHOWN: [Measure; 15] = [
     Measure::FailoverReconnect,
     Measure::FailoverResume,
     Measure::FailoverRecover,
+    Measure::RetransmissionRung,
     Measure::TcpAbort,
 ];
 

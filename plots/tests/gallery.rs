@@ -157,6 +157,7 @@ fn hostile_names_stay_text() {
             scenario: name.into(),
             case: "</title>".into(),
             replication: 0,
+            backend: Backend::Simulated,
             series: series.into(),
             t_ms: f64::from(bin),
             value: 1.0,

@@ -58,6 +58,8 @@ pub struct PreCopy {
     bytes: f64,
     total_sent: f64,
     total_skipped: f64,
+    /// Zero pages sent as a header and a byte.
+    duplicates: f64,
     total_bytes: f64,
     /// Bytes on the wire that QEMU has not sent yet at the last reading.
     remaining: f64,
@@ -108,6 +110,7 @@ impl PreCopy {
             bytes: 0.0,
             total_sent: 0.0,
             total_skipped: 0.0,
+            duplicates: 0.0,
             total_bytes: 0.0,
             remaining: 0.0,
         }
@@ -199,6 +202,9 @@ impl PreCopy {
         add(Measure::Rounds, f64::from(self.round));
         add(Measure::PagesSent, self.total_sent.round());
         add(Measure::PagesSkipped, self.total_skipped.round());
+        if matches!(self.rule, StopRule::Qemu(_)) {
+            add(Measure::DuplicatePages, self.duplicates.round());
+        }
     }
 
     /// Share of vCPU time that auto-converge has taken away, where it is on.
@@ -219,6 +225,7 @@ impl PreCopy {
         self.bytes = bytes;
         self.total_sent += self.sent;
         self.total_skipped += skip;
+        self.duplicates += self.sent * zero;
         self.total_bytes += bytes;
         (bytes, self.goal())
     }

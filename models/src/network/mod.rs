@@ -36,8 +36,9 @@ const RECOVERED: f64 = 0.9;
 pub struct Signals {
     /// The goal of the last `send` is reached.
     pub done: bool,
-    /// The first retransmission after a dead path got through.
-    pub resumed: bool,
+    /// The first retransmission after a dead path got through: that of this
+    /// time-out in a row.
+    pub resumed: Option<u32>,
     /// TCP has given up.
     pub aborted: bool,
 }
@@ -316,7 +317,7 @@ impl Network {
         };
         if !connection.blocked {
             connection.restart(now, flight);
-            signals.resumed = connection.recovery.is_some();
+            signals.resumed = connection.recovery.map(|_| ladder.rung());
             self.start(id);
         } else if ladder.climb() == Rung::Abort {
             connection.state = State::Closed;

@@ -73,6 +73,9 @@ pub struct ScenarioFile {
     /// Published figures and invariants that `watari verify` checks.
     #[serde(default)]
     pub expect: Vec<ExpectFile>,
+    /// How far measurements may be from the simulation: a table for a column of the record.
+    #[serde(default)]
+    pub tolerance: Named<ToleranceFile>,
 }
 
 /// How often each case is run.
@@ -736,6 +739,25 @@ pub struct ExpectFile {
     pub min: Option<f64>,
     /// Largest value allowed, in the unit of the measure.
     pub max: Option<f64>,
+}
+
+/// How far a measured value may be from the simulated one: at least one bound;
+/// of two the wider one holds.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ToleranceFile {
+    /// Share of the measured value: 0.05 is 5 %.
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub relative: Option<f64>,
+    /// Distance: a quantity such as "30ms", or a number in the unit of the measure.
+    #[serde(default)]
+    #[schemars(schema_with = "distance")]
+    pub absolute: Option<toml::Value>,
+}
+
+/// A text or a number: which one is right depends on the measure.
+fn distance(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "examples": ["30ms", 2] })
 }
 
 /// Whether a figure was used to set a parameter.

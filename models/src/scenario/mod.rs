@@ -8,7 +8,8 @@
 //! 3. [`sweep`]: the tree once for every point of the sweep;
 //! 4. [`validate`]: [`file::ScenarioFile`] to [`Scenario`]: names that must
 //!    exist, routes, sizes, all at once (`build`), with traces read from beside
-//!    the scenario (`trace`) and what is expected of the cases (`expect`);
+//!    the scenario (`trace`), what is expected of the cases (`expect`), and how
+//!    far measurements may be from them (`tolerance`);
 //! 5. [`fault`]: what went wrong, with line, column and the fix.
 //!
 //! References between entries are indices into the vectors of [`Scenario`].
@@ -20,6 +21,7 @@ mod expect;
 pub mod fault;
 pub mod file;
 pub mod sweep;
+mod tolerance;
 mod trace;
 pub mod validate;
 
@@ -55,6 +57,8 @@ pub struct Study {
     pub cases: Vec<Case>,
     /// Published figures and invariants.
     pub expectations: Vec<Expectation>,
+    /// How far measurements may be from the simulation, in the order of the record.
+    pub tolerances: Vec<Tolerance>,
 }
 
 /// An axis of the sweep.
@@ -92,6 +96,18 @@ pub struct Expectation {
     pub min: Option<f64>,
     /// Largest value allowed.
     pub max: Option<f64>,
+}
+
+/// How far a measured value may be from the simulated one. Of two bounds the
+/// wider one holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Of which measure.
+    pub measure: crate::record::Measure,
+    /// As a share of the measured value.
+    pub relative: Option<f64>,
+    /// In the unit of the measure's column.
+    pub absolute: Option<f64>,
 }
 
 /// One point of the sweep, checked.

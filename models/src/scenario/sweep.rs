@@ -289,7 +289,7 @@ fn field_shape(tree: &Table<'_>, field: &Field<'_>, faults: &mut Faults) -> Opti
     let parts: Vec<&str> = field.path.split('.').collect();
     if matches!(
         parts[0],
-        "sweep" | "expect" | "name" | "description" | "seed" | "replications"
+        "sweep" | "expect" | "tolerance" | "name" | "description" | "seed" | "replications"
     ) {
         let fault = Fault::new(
             field.key.clone(),

@@ -14,7 +14,7 @@ use super::fault::{Fault, Faults};
 use super::file::ScenarioFile;
 use super::sweep::{self, Sweep};
 use super::trace::Traces;
-use super::{Case, Scenario, Study, expect};
+use super::{Case, Scenario, Study, expect, tolerance};
 
 /// Most memory, in bytes and by estimate, that the cases of one scenario may take.
 const MOST_MEMORY: usize = 1 << 30;
@@ -50,6 +50,7 @@ pub fn parse(
     } else {
         Vec::new()
     };
+    let tolerances = tolerance::read(&tree, &mut faults);
     let head = head(&tree, &mut faults);
     let Some(head) = head.filter(|_| faults.is_empty()) else {
         return Err(faults.into_vec());
@@ -72,6 +73,7 @@ pub fn parse(
             })
             .collect(),
         expectations,
+        tolerances,
     })
 }
 
@@ -90,6 +92,7 @@ fn cases<'t>(
     let mut base = tree.clone();
     base.remove("sweep");
     base.remove("expect");
+    base.remove("tolerance");
     let swept: usize = sweep
         .fields()
         .map(|values| values.iter().map(weight).max().unwrap_or(0))
@@ -280,6 +283,20 @@ mod tests {
         assert_eq!(
             (first.published, first.min, first.max),
             (Some(100.0), Some(95.0), Some(104.0))
+        );
+        let tolerances: Vec<_> = study
+            .tolerances
+            .iter()
+            .map(|t| (t.measure.info().name, t.relative, t.absolute))
+            .collect();
+        assert_eq!(
+            tolerances,
+            [
+                ("total_time_ms", Some(0.05), None),
+                ("downtime_ms", Some(0.15), Some(30.0)),
+                ("bytes_sent", None, Some(1024.0)),
+                ("retransmission_rung", None, Some(1.0)),
+            ]
         );
     }
 

@@ -52,6 +52,7 @@ pub struct Ladder {
     first: SimTime,
     next: SimTime,
     timeout: SimDuration,
+    rung: u32,
 }
 
 /// What the timer does when it fires.
@@ -72,7 +73,13 @@ impl Ladder {
             first,
             next: first + timeout,
             timeout,
+            rung: 1,
         }
+    }
+
+    /// Which time-out fires next, from 1.
+    pub fn rung(&self) -> u32 {
+        self.rung
     }
 
     /// When the timer fires next.
@@ -92,6 +99,7 @@ impl Ladder {
         }
         self.timeout = (self.timeout * 2).min(self.bounds.max);
         self.next += self.timeout;
+        self.rung += 1;
         Rung::Wait(self.next)
     }
 }
@@ -128,6 +136,7 @@ mod tests {
         for k in 1..=9_u32 {
             let expected = SimDuration::from_millis(200 * ((1 << k) - 1));
             assert_eq!(ladder.next() - SimTime::ZERO, expected);
+            assert_eq!(ladder.rung(), k);
             ladder.climb();
         }
     }

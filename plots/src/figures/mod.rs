@@ -44,7 +44,7 @@ pub fn figures(
 struct Scene<'a> {
     scenario: &'a str,
     stem: String,
-    backend: Option<Backend>,
+    backend: Backend,
     /// Without those that failed and without values that are no numbers.
     rows: Vec<Row>,
     /// Cases of the rows that failed.
@@ -105,35 +105,31 @@ impl Dimension {
 }
 
 fn scenes<'a>(rows: &'a [Row], series: &'a [SeriesPoint], confidence: f64) -> Vec<Scene<'a>> {
-    let mut keys: Vec<(&str, Option<Backend>)> = Vec::new();
-    for row in rows {
-        let key = (row.scenario.as_str(), Some(row.backend));
+    let mut keys: Vec<(&str, Backend)> = Vec::new();
+    let of_rows = rows.iter().map(|row| (row.scenario.as_str(), row.backend));
+    let of_points = series
+        .iter()
+        .map(|point| (point.scenario.as_str(), point.backend));
+    for key in of_rows.chain(of_points) {
         if !keys.contains(&key) {
             keys.push(key);
         }
     }
-    for point in series {
-        if keys.iter().all(|(scenario, _)| *scenario != point.scenario) {
-            keys.push((&point.scenario, None));
-        }
-    }
-    // A series does not say which half it is from: it goes with the first.
     let mut seen = BTreeSet::new();
     let mut scenes = Vec::new();
     for (scenario, backend) in keys {
         let first = seen.insert(scenario);
         let rows: Vec<&Row> = rows
             .iter()
-            .filter(|row| (row.scenario.as_str(), Some(row.backend)) == (scenario, backend))
+            .filter(|row| (row.scenario.as_str(), row.backend) == (scenario, backend))
             .collect();
         let series = series
             .iter()
-            .filter(|point| first && point.scenario == scenario)
+            .filter(|point| (point.scenario.as_str(), point.backend) == (scenario, backend))
             .collect();
-        let mut scene = Scene::new(scenario, &rows, series, confidence);
-        scene.backend = backend;
+        let mut scene = Scene::new((scenario, backend), &rows, series, confidence);
         if !first {
-            scene.stem.push_str(if backend == Some(Backend::Emulated) {
+            scene.stem.push_str(if backend == Backend::Emulated {
                 "-emulated"
             } else {
                 "-simulated"
@@ -146,7 +142,7 @@ fn scenes<'a>(rows: &'a [Row], series: &'a [SeriesPoint], confidence: f64) -> Ve
 
 impl<'a> Scene<'a> {
     fn new(
-        scenario: &'a str,
+        (scenario, backend): (&'a str, Backend),
         rows: &[&'a Row],
         series: Vec<&'a SeriesPoint>,
         confidence: f64,
@@ -161,7 +157,7 @@ impl<'a> Scene<'a> {
         Self {
             scenario,
             stem: stem(scenario),
-            backend: None,
+            backend,
             failed: failed.map(|row| row.case.as_str()).collect(),
             series,
             summaries: summarise(&sound, confidence),
@@ -291,9 +287,8 @@ impl<'a> Scene<'a> {
 
     fn backend_words(&self) -> &'static str {
         match self.backend {
-            Some(Backend::Simulated) => "Simulated",
-            Some(Backend::Emulated) => "Measured on the emulator",
-            None => "Of unknown origin",
+            Backend::Simulated => "Simulated",
+            Backend::Emulated => "Measured on the emulator",
         }
     }
 

@@ -215,6 +215,7 @@ pub(crate) fn failover(scenario: &str) -> (Vec<Row>, Vec<SeriesPoint>) {
                     scenario: scenario.into(),
                     case: case.clone(),
                     replication,
+                    backend: Backend::Simulated,
                     series: name.into(),
                     t_ms,
                     value,
