@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use models::compare::{Bound, Case, Class, Comparison, Criterion, Judged, Pair, compare};
+use models::compare::{
+    Allowance, Bound, Case, Class, Comparison, Criterion, Judged, Pair, compare,
+};
 use models::record::{Backend, Measure, Row, SeriesPoint};
-use models::scenario::Study;
+use models::scenario::{Study, Tolerance};
 
 use crate::exit::{Exit, Failure};
 use crate::figures;
@@ -101,9 +103,16 @@ fn read(args: &Args, output: Output) -> Result<([Half; 2], Comparison)> {
 }
 
 /// The tolerances that a scenario states.
-fn bounds(_study: &Study) -> Vec<Bound> {
-    // MERGE(models): map study.tolerances to Bound { scenario: Some(study.name.clone()), .. }.
-    Vec::new()
+fn bounds(study: &Study) -> Vec<Bound> {
+    let bound = |tolerance: &Tolerance| Bound {
+        scenario: Some(study.name.clone()),
+        measure: tolerance.measure,
+        allowance: Allowance {
+            relative: tolerance.relative,
+            absolute: tolerance.absolute,
+        },
+    };
+    study.tolerances.iter().map(bound).collect()
 }
 
 /// Everything that is printed.

@@ -179,6 +179,78 @@ fn a_missing_case_is_listed_and_a_failed_one_disagrees() {
     assert!(text.contains(line), "{text}");
 }
 
+/// A scenario of the name of the records, which allows 1 % of total time.
+const STRICT: &str = r#"
+name = "lab"
+description = "Two sites, one link."
+seed = 1
+
+[site.left]
+[site.right]
+
+[link.wan]
+between = ["left", "right"]
+rtt = "60ms"
+rate = "100 Mbit/s"
+
+[host.one]
+site = "left"
+[host.two]
+site = "right"
+
+[vm.web]
+host = "one"
+memory = "64 MiB"
+
+[transport.plain]
+
+[action.move]
+at = "1s"
+migrate = { vm = "web", to = "two", method = "stop-and-copy", transport = "plain" }
+
+[tolerance]
+total_time_ms = { relative = 0.01 }
+"#;
+
+#[test]
+fn a_tolerance_that_a_scenario_states_decides() {
+    let (simulated, emulated) = halves();
+    let folder = folder(&simulated, &emulated);
+    fs::write(folder.path().join("lab.toml"), STRICT).unwrap();
+    let text = ends(&compare(&folder, &["--scenario", "lab.toml"]), 1);
+    let line =
+        "The tolerance that the scenario states is missed: total time of lab/method=pre-copy,n=1.";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains(" 1 %  MISSES"), "{text}");
+    fs::write(
+        folder.path().join("lab.toml"),
+        STRICT.replace("0.01", "0.03"),
+    )
+    .unwrap();
+    ends(&compare(&folder, &["--scenario", "lab.toml"]), 0);
+    ends(&compare(&folder, &["--scenario", "none.toml"]), 2);
+}
+
+#[test]
+fn the_rung_of_every_case_has_to_be_the_same() {
+    let rung = |backend, replication, rung| {
+        let values = [(Measure::RetransmissionRung, rung)];
+        row(backend, "base", replication, &values)
+    };
+    let simulated = [rung(Backend::Simulated, 0, 6.0)];
+    let measured =
+        |rungs: [f64; 3]| [0, 1, 2].map(|n: u32| rung(Backend::Emulated, n, rungs[n as usize]));
+    // Medians of 6 and of 5.
+    ends(
+        &compare(&folder(&simulated, &measured([5.0, 6.0, 6.0])), &[]),
+        0,
+    );
+    ends(
+        &compare(&folder(&simulated, &measured([5.0, 5.0, 6.0])), &[]),
+        1,
+    );
+}
+
 #[test]
 fn recoveries_are_compared_run_by_run() {
     let recover = |backend, replication, ms| {
