@@ -295,7 +295,7 @@ fn error_table(comparison: &Comparison) -> Table {
     for title in ["cases", "median", "p90", "largest", "bias", "within"] {
         table.column(title, Align::Right);
     }
-    let classes: Vec<Class> = telling(comparison);
+    let classes: Vec<Class> = comparison.classes();
     for measure in judged_measures(comparison) {
         let rows = std::iter::once(None).chain(classes.iter().map(Some));
         for class in rows {
@@ -323,13 +323,6 @@ fn error_table(comparison: &Comparison) -> Table {
         }
     }
     table
-}
-
-/// The classes of the parameters that differ between cases.
-fn telling(comparison: &Comparison) -> Vec<Class> {
-    let all = comparison.classes();
-    let several = |class: &Class| all.iter().filter(|c| c.axis == class.axis).count() > 1;
-    all.iter().filter(|class| several(class)).cloned().collect()
 }
 
 /// Measures that some case is held to, in the order of the record.
@@ -405,19 +398,19 @@ fn judged_cells(judged: &Judged) -> [String; 4] {
                 None => format!("{:.2} of the limit", judged.found),
             };
             let of = count(judged.count, "case");
-            [format!("{words}: {which} error"), limit, found, of]
+            [format!("{words}, {which} error"), limit, found, of]
         }
         Criterion::Runs(share) => {
             let words = words.trim_end_matches(", median");
             [
-                format!("{words}: runs within {limit} of the simulated run of equal rank"),
+                format!("{words}, runs within {limit} of the simulated run of equal rank"),
                 format!("at least {}", percent(share)),
                 percent(judged.found),
                 count(judged.count, "run"),
             ]
         }
         Criterion::Medians => [
-            format!("{words}: the same median in every case"),
+            format!("{words}, the same median in every case"),
             percent(1.0),
             percent(judged.found),
             count(judged.count, "case"),
@@ -459,23 +452,34 @@ fn sentences(comparison: &Comparison) -> Vec<String> {
     all
 }
 
-/// `3 cases of method post-copy miss total time: ...`.
+/// Which classes miss which target, with the cases to look at. Where no class is to blame, all
+/// cases together are.
 fn class_sentences(comparison: &Comparison) -> Vec<String> {
-    let mut sentences = Vec::new();
-    for (class, judged) in comparison.misses() {
-        let [what, limit, found, of] = judged_cells(&judged);
-        let missing: Vec<String> = judged.outside.iter().map(|(s, c)| named(s, c)).collect();
-        let cases = if missing.is_empty() {
-            String::new()
-        } else {
-            format!(" Outside: {}.", list(&missing))
-        };
-        let class = class_words(&class);
-        sentences.push(format!(
-            "{class} misses {what}, {found} where {limit} is allowed ({of}).{cases}"
-        ));
-    }
-    sentences
+    let misses = comparison.misses();
+    let missed = |judged: &Judged| misses.iter().any(|(_, one)| one.target == judged.target);
+    let all = comparison.judge_all().into_iter();
+    let unexplained = all.filter(|judged| !judged.holds && !missed(judged));
+    let unexplained = unexplained.map(|judged| miss("All cases together", "miss", &judged));
+    let by_class = misses
+        .iter()
+        .map(|(class, judged)| miss(&capital(&class_words(class)), "misses", judged));
+    unexplained.chain(by_class).collect()
+}
+
+fn miss(who: &str, misses: &str, judged: &Judged) -> String {
+    let [what, limit, found, of] = judged_cells(judged);
+    let outside: Vec<String> = judged.outside.iter().map(|(s, c)| named(s, c)).collect();
+    let outside = match outside.len() {
+        0 => String::new(),
+        number => format!(" {} outside: {}.", count(number, "case"), list(&outside)),
+    };
+    format!("{who} {misses} {what}: {found}, allowed {limit}, of {of}.{outside}")
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }
 
 /// The stricter count of recoveries, beside the one that is judged.

@@ -560,7 +560,7 @@ pub struct Judged {
 }
 
 impl Comparison {
-    /// The classes of the cases, in order.
+    /// The classes that some cases are in and others are not, in order.
     pub fn classes(&self) -> Vec<Class> {
         let all = self.cases.iter().flat_map(|case| classes(&case.params));
         let all: std::collections::BTreeSet<Class> = all.collect();
@@ -568,7 +568,8 @@ impl Comparison {
             let axes = ["method", "tunnel", "rtt", "loss"];
             axes.iter().position(|axis| *axis == class.axis)
         };
-        let mut classes: Vec<Class> = all.into_iter().collect();
+        let some = |class: &Class| !self.cases.iter().all(|case| case.is_in(class));
+        let mut classes: Vec<Class> = all.into_iter().filter(some).collect();
         classes.sort_by_key(order);
         classes
     }
