@@ -3,7 +3,7 @@
 //! | code | meaning |
 //! | --- | --- |
 //! | 0 | all well; also when the reader of our output went away |
-//! | 1 | an expectation failed, a case ended in an error, or the work broke off (disk full, a bug) |
+//! | 1 | an expectation or a comparison failed, a case ended in an error, or the work broke off (disk full, a bug) |
 //! | 2 | bad usage or bad input: nothing was run |
 //! | 130 | interrupted: what was finished is on disk |
 

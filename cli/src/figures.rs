@@ -30,27 +30,36 @@ pub(crate) fn draw(
 ) -> Result<Vec<PathBuf>> {
     let figures =
         plots::figures(rows, series, options.confidence).context("cannot draw the figures")?;
+    write(&figures, options.folder, options.png_scale)
+}
+
+/// Writes figures and their captions. Gives the files.
+pub(crate) fn write(
+    figures: &[Figure],
+    folder: &Path,
+    png_scale: Option<f32>,
+) -> Result<Vec<PathBuf>> {
     if figures.is_empty() {
         return Ok(Vec::new());
     }
-    files::create_folder(options.folder)?;
+    files::create_folder(folder)?;
     let mut written = Vec::new();
-    for figure in &figures {
-        let path = options.folder.join(format!("{}.svg", figure.name));
+    for figure in figures {
+        let path = folder.join(format!("{}.svg", figure.name));
         files::write(&path, figure.svg.as_bytes())?;
         written.push(path);
-        if let Some(scale) = options.png_scale {
-            let path = options.folder.join(format!("{}.png", figure.name));
+        if let Some(scale) = png_scale {
+            let path = folder.join(format!("{}.png", figure.name));
             let png = plots::png(&figure.svg, scale);
             let png = png.with_context(|| format!("cannot draw `{}`", path.display()))?;
             files::write(&path, &png)?;
             written.push(path);
         }
     }
-    let path = options.folder.join(CAPTIONS);
+    let path = folder.join(CAPTIONS);
     let old = std::fs::read_to_string(&path).unwrap_or_default();
-    let there = |name: &str| options.folder.join(format!("{name}.svg")).exists();
-    files::write(&path, captions(&old, &figures, there).as_bytes())?;
+    let there = |name: &str| folder.join(format!("{name}.svg")).exists();
+    files::write(&path, captions(&old, figures, there).as_bytes())?;
     Ok(written)
 }
 

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod compare;
 mod plot;
 mod run;
 mod schema;
@@ -51,7 +52,7 @@ Start here:
 
 Exit codes:
   0    all well
-  1    an expectation failed, or a case ended in an error
+  1    an expectation or a comparison failed, or a case ended in an error
   2    bad usage or bad input; nothing was run
   130  interrupted; what was finished is on disk";
 
@@ -60,6 +61,7 @@ enum Command {
     Check(check::Args),
     Run(run::Args),
     Verify(verify::Args),
+    Compare(compare::Args),
     Plot(plot::Args),
     Schema(schema::Args),
     /// Small programs that the steps of an emulation call; usable alone.
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args, output),
         Command::Run(args) => run::run(args, output),
         Command::Verify(args) => verify::run(args, output),
+        Command::Compare(args) => compare::run(args, output),
         Command::Plot(args) => plot::run(args, output),
         Command::Schema(args) => schema::run(args, output),
         Command::Tool(tool) => emulate::tool::run(tool)

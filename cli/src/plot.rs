@@ -38,7 +38,7 @@ pub(crate) struct Args {
     no_png: bool,
 }
 
-fn confidence(text: &str) -> Result<f64, String> {
+pub(crate) fn confidence(text: &str) -> Result<f64, String> {
     let level = text
         .parse()
         .ok()
@@ -73,7 +73,8 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-fn read_all(paths: &[PathBuf]) -> Result<(Vec<Row>, Vec<SeriesPoint>)> {
+/// Every row of the records in `paths`, with the time series beside them.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Result<(Vec<Row>, Vec<SeriesPoint>)> {
     let mut records = Vec::new();
     for path in paths {
         // A glob over a folder of records brings the time series along; each comes with its record.

@@ -71,6 +71,21 @@ impl Table {
         text
     }
 
+    /// The table as Markdown; for cells of one line.
+    pub(crate) fn markdown(&self) -> String {
+        let line = |cells: &[String]| {
+            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let rule = self.align.iter().map(|align| match align {
+            Align::Left => "---".to_owned(),
+            Align::Right => "---:".to_owned(),
+        });
+        let mut text = line(&self.header) + &line(&rule.collect::<Vec<_>>());
+        self.rows.iter().for_each(|row| text.push_str(&line(row)));
+        text
+    }
+
     fn line<'a>(&self, cells: impl Iterator<Item = &'a str>, widths: &[usize]) -> String {
         let mut line = String::new();
         for ((cell, &width), align) in cells.zip(widths).zip(&self.align) {

@@ -14,7 +14,9 @@ const ARROWS: [(&str, &[&str]); 5] = [
 ];
 
 /// What in `models/src` is no model.
-const NO_MODELS: [&str; 8] = [
+const NO_MODELS: [&str; 10] = [
+    "compare",
+    "compare.rs",
     "lib.rs",
     "record.rs",
     "summary.rs",

@@ -3,7 +3,8 @@
 //! - [`scenario`]: text in, checked cases or faults out;
 //! - [`simulate()`](simulate::simulate): one replication of one case, a pure function;
 //! - [`record`]: the row that comes out, the same for simulation and emulation;
-//! - [`summary`] and [`verify`](mod@verify): rows brought together and judged;
+//! - [`summary`], [`verify`](mod@verify) and [`compare`](mod@compare): rows brought together and
+//!   judged;
 //! - the models: [`wan`] and [`fair`] (links), [`tcp`] and [`network`]
 //!   (connections), [`ipsec`], [`dirty`] (guest memory), [`migration`],
 //!   [`failover`]. They do not know each other; [`world`] knows them all.
@@ -12,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod dirty;
 pub mod failover;
 pub mod fair;

@@ -88,10 +88,11 @@ pub(crate) enum Mark {
         from: f64,
         to: f64,
     },
-    /// A marker on the x axis.
+    /// A marker on the x axis, or across from it on the frame.
     Event {
         x: f64,
         look: Look,
+        across: bool,
     },
 }
 
@@ -312,7 +313,66 @@ impl Grid {
     }
 }
 
+/// Charts of one panel each side by side, each with axes of its own, below one legend. The lines of
+/// a panel's title stand above each other.
+pub(crate) fn row(
+    charts: &[Chart],
+    entries: &[Entry],
+    mm: f64,
+    title: &str,
+    text: &str,
+) -> Result<String, PlotError> {
+    let mut drawing = Drawing::new(mm);
+    let margin = |chart: &Chart| match chart.y_title.is_empty() {
+        true => left_margin(&chart.y) - NORMAL - 4.0,
+        false => left_margin(&chart.y),
+    };
+    // Half a number may stand beyond the right end of a frame.
+    let beyond = 2.0 * EDGE;
+    let right = drawing.width();
+    let margins: f64 = charts.iter().map(margin).sum();
+    let width = (right - margins) / charts.len().max(1) as f64 - beyond;
+    let first = charts.first().map_or(EDGE, margin);
+    let top = legend(&mut drawing, entries, first, right - EDGE);
+    let lines = |chart: &Chart| chart.panels[0].title.lines().count();
+    let above = charts.iter().map(lines).max().unwrap_or(0) as f64 * LINE;
+    let (mut left, mut height) = (0.0, 0.0);
+    for chart in charts {
+        left += margin(chart);
+        let frame = Frame {
+            left,
+            top: top + above,
+            right: left + width,
+            bottom: top + above + chart.panel_height,
+        };
+        chart.draw_own(&mut drawing, frame, top);
+        left = frame.right + beyond;
+        let title = 4.5 + LINE + NORMAL + 1.0 + EDGE;
+        height = f64::max(height, frame.bottom + title);
+    }
+    drawing.svg(height, title, text)
+}
+
 impl Chart {
+    /// The only panel with its title and its axes into a frame.
+    fn draw_own(&self, drawing: &mut Drawing, frame: Frame, top: f64) {
+        let panel = &self.panels[0];
+        for (line, text) in panel.title.lines().enumerate() {
+            let at = (frame.left, top + LINE * (line as f64 + 0.5) - 1.5);
+            let text = shorten(text, SMALL, frame.width() + EDGE);
+            drawing.text(at, small(text, BLACK, Anchor::Start));
+        }
+        self.draw_panel(drawing, panel, frame, (true, true));
+        let across = f64::midpoint(frame.left, frame.right);
+        let below = frame.bottom + 4.5 + LINE + NORMAL / 2.0 + 1.0;
+        let room = frame.width() + 3.0 * EDGE;
+        drawing.text((across, below), axis_title(&self.x_title, room, false));
+        let down = f64::midpoint(frame.top, frame.bottom);
+        let left = frame.left - left_margin(&self.y) + EDGE + NORMAL / 2.0;
+        let room = frame.bottom - top;
+        drawing.text((left, down), axis_title(&self.y_title, room, true));
+    }
+
     /// The chart as an SVG document of a width.
     pub(crate) fn svg(&self, mm: f64, title: &str, text: &str) -> Result<String, PlotError> {
         let mut drawing = Drawing::new(mm);
@@ -507,18 +567,25 @@ impl Chart {
         }
     }
 
-    /// Markers on the x axis; one that would cover another stands above it.
+    /// Markers on the x axis; one that would cover another stands above it. Their lines go through
+    /// the frame, or to its middle where there are markers at both ends.
     fn draw_events(&self, drawing: &mut Drawing, panel: &Panel, frame: Frame) {
+        let is_across = |mark: &Mark| matches!(mark, Mark::Event { across: true, .. });
+        let both = panel.marks.iter().any(is_across);
+        let middle = f64::midpoint(frame.top, frame.bottom);
         let mut placed: Vec<Point> = Vec::new();
         for mark in &panel.marks {
-            let Mark::Event { x, look } = *mark else {
+            let Mark::Event { x, look, across } = *mark else {
                 continue;
             };
             let x = frame.x(&self.x, x);
-            let mut y = frame.bottom;
+            let (mut y, step) = match across {
+                true => (frame.top, 3.0 * MARKER),
+                false => (frame.bottom, -3.0 * MARKER),
+            };
             let near = |y: f64| move |&&(a, b): &&Point| (a - x).abs() < 3.0 * MARKER && b == y;
             while placed.iter().find(near(y)).is_some() {
-                y -= 3.0 * MARKER;
+                y += step;
             }
             placed.push((x, y));
             let stroke = Stroke {
@@ -526,7 +593,13 @@ impl Chart {
                 width: 0.6,
                 dash: &[0.8, 1.2],
             };
-            drawing.line(&[(x, frame.top), (x, frame.bottom)], stroke);
+            let (from, to) = match across {
+                true => (frame.top, middle),
+                false => (middle, frame.bottom),
+            };
+            let from = if both { from } else { frame.top };
+            let to = if both { to } else { frame.bottom };
+            drawing.line(&[(x, from), (x, to)], stroke);
             drawing.marker((x, y), look.marker, look.color);
         }
     }

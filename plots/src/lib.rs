@@ -5,6 +5,7 @@
 //! input gives equal bytes.
 //!
 //! - [`figures()`] draws every figure that a record supports;
+//! - [`comparison()`] draws how far a simulated record is from an emulated one;
 //! - [`png()`] turns one of them into pixels with the bundled font, so that it looks the same
 //!   everywhere.
 //!
@@ -22,7 +23,7 @@ mod select;
 mod style;
 mod unit;
 
-pub use figures::figures;
+pub use figures::{comparison, figures};
 pub use png::png;
 
 /// One figure.

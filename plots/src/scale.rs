@@ -87,6 +87,25 @@ impl Scale {
         }
     }
 
+    /// Like [`Scale::log`], with more texts where there are few powers of ten.
+    pub(crate) fn log_labelled(low: f64, high: f64) -> Self {
+        let mut scale = Self::log(low, high);
+        if scale.ticks.len() > 2 {
+            return scale;
+        }
+        let leads = |value: f64, digit: f64| {
+            let mantissa = value / libm::pow(10.0, libm::floor(libm::log10(value) + 1e-9));
+            (mantissa - digit).abs() < 1e-6
+        };
+        let labelled = |value: &f64| leads(*value, 2.0) || leads(*value, 5.0);
+        let (more, rest): (Vec<f64>, _) = scale.minor.iter().partition(|value| labelled(value));
+        let text = |value: f64| (value, crate::style::number(value));
+        scale.ticks.extend(more.into_iter().map(text));
+        scale.ticks.sort_by(|a, b| a.0.total_cmp(&b.0));
+        scale.minor = rest;
+        scale
+    }
+
     /// With ticks at these values instead.
     pub(crate) fn with_ticks(mut self, ticks: Vec<(f64, String)>) -> Self {
         (self.ticks, self.minor) = (ticks, Vec::new());
@@ -163,6 +182,15 @@ mod tests {
         assert_eq!((scale.low, scale.high), (2.0, 1000.0));
         let share = scale.share(44.72135955);
         assert!((share - 0.5).abs() < 0.01, "{share}");
+    }
+
+    #[test]
+    fn a_log_axis_of_one_decade_has_more_texts() {
+        let scale = Scale::log_labelled(15.0, 130.0);
+        assert_eq!(texts(&scale), ["10", "20", "50", "100", "200"]);
+        assert_eq!(texts(&Scale::log_labelled(0.2, 0.5)), ["0.2", "0.5"]);
+        let wide = Scale::log_labelled(3.0, 7000.0);
+        assert_eq!(texts(&wide), ["10", "100", "1000", "10000"]);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 
 mod records;
 
-use plots::{Figure, PlotError, figures, png};
-use records::{bars, crowded, failover, live, migration, row, vpn, wide, yamashita};
+use models::compare::compare;
+use plots::{Figure, PlotError, comparison, figures, png};
+use records::{bars, crowded, failover, halves, live, migration, row, vpn, wide, yamashita};
 use std::path::Path;
 
 use models::record::{Backend, Measure, Row, SeriesPoint};
@@ -30,40 +31,33 @@ fn draw(rows: &[Row]) -> Vec<Figure> {
     figures(rows, &[], 0.95).unwrap()
 }
 
+/// Draws a figure as PNG to the gallery and checks what every figure has to be.
+fn hang(figure: &Figure) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gallery");
+    std::fs::create_dir_all(&folder).unwrap();
+    let bytes = png(&figure.svg, 2.5).unwrap();
+    assert!(bytes.starts_with(b"\x89PNG"));
+    assert!(
+        bytes.len() > 4_000,
+        "{} has {} bytes",
+        figure.name,
+        bytes.len()
+    );
+    let stem = folder.join(&figure.name);
+    std::fs::write(stem.with_added_extension("png"), bytes).unwrap();
+    std::fs::write(stem.with_added_extension("svg"), &figure.svg).unwrap();
+    std::fs::write(stem.with_added_extension("txt"), &figure.caption).unwrap();
+    let height = figure.svg.split("height=\"").nth(1).unwrap();
+    let height: f64 = height.split("mm").next().unwrap().parse().unwrap();
+    assert!(height < 240.0, "{} is {height} mm high", figure.name);
+    assert!(figure.caption.contains("n = "), "{}", figure.caption);
+}
+
 #[test]
 fn every_figure_renders_with_ink_and_fits_a_page() {
     let (rows, series) = gallery();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gallery");
-    std::fs::create_dir_all(&folder).unwrap();
     let drawn = figures(&rows, &series, 0.95).unwrap();
-    for figure in &drawn {
-        let bytes = png(&figure.svg, 2.5).unwrap();
-        assert!(bytes.starts_with(b"\x89PNG"));
-        assert!(
-            bytes.len() > 4_000,
-            "{} has {} bytes",
-            figure.name,
-            bytes.len()
-        );
-        let stem = folder.join(&figure.name);
-        std::fs::write(stem.with_added_extension("png"), bytes).unwrap();
-        std::fs::write(stem.with_added_extension("svg"), &figure.svg).unwrap();
-        std::fs::write(stem.with_added_extension("txt"), &figure.caption).unwrap();
-        let height = figure
-            .svg
-            .split("height=\"")
-            .nth(1)
-            .unwrap()
-            .split("mm")
-            .next()
-            .unwrap();
-        assert!(
-            height.parse::<f64>().unwrap() < 240.0,
-            "{} is {height} mm high",
-            figure.name
-        );
-        assert!(figure.caption.contains("n = "), "{}", figure.caption);
-    }
+    drawn.iter().for_each(hang);
     assert_eq!(
         names(&drawn),
         [
@@ -93,6 +87,49 @@ fn every_figure_renders_with_ink_and_fits_a_page() {
             "failover.recovery",
         ]
     );
+}
+
+/// The figures of a comparison of made-up halves; the emulated fail-over is a later replication.
+fn compared() -> Vec<Figure> {
+    let (mut simulated, mut emulated) = halves("lab");
+    let (rows, series) = failover("fail");
+    let emulate = |row: &Row| Row {
+        backend: Backend::Emulated,
+        ..row.clone()
+    };
+    let of = |replications: std::ops::Range<u32>| {
+        let own = rows
+            .iter()
+            .filter(move |row| replications.contains(&row.replication));
+        own.cloned().collect::<Vec<Row>>()
+    };
+    simulated.extend(of(0..20));
+    emulated.extend(of(20..25).iter().map(emulate));
+    let half = |replication| -> Vec<SeriesPoint> {
+        let own = series.iter().filter(|p| p.replication == replication);
+        own.cloned().collect()
+    };
+    // The clocks of the two halves do not start together.
+    let mut measured = half(1);
+    measured.iter_mut().for_each(|point| point.t_ms += 1234.0);
+    let joined = compare(&simulated, &emulated, &[], 0.95).unwrap();
+    comparison(&joined, &half(0), &measured).unwrap()
+}
+
+#[test]
+fn a_comparison_is_drawn() {
+    let drawn = compared();
+    drawn.iter().for_each(hang);
+    assert_eq!(
+        names(&drawn),
+        [
+            "compare.predicted",
+            "compare.recovery",
+            "compare.errors",
+            "fail.overlay"
+        ]
+    );
+    assert_eq!(drawn, compared());
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! Which figures a record supports, and what they have in common.
 
 mod bars;
+mod comparison;
 mod lines;
+mod overlay;
 mod phases;
 mod ratio;
 mod recovery;
 mod timeline;
+
+pub use comparison::comparison;
 
 use crate::select::{Selection, select};
 use crate::style::{self, capital, clean, decimal, words};

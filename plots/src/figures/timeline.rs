@@ -11,22 +11,23 @@ use models::record::SeriesPoint;
 const SERIES: &str = "goodput_mbit_s";
 const EVENT: &str = "event.";
 /// More cases do not fit below each other.
-const PANELS: usize = 6;
+pub(super) const PANELS: usize = 6;
 /// A wider figure is worth it from this many bins on.
 const WIDE: usize = 400;
 
 /// One case: its goodput and its events, in ms.
-struct Course<'a> {
-    case: &'a str,
-    replication: u32,
+#[derive(Clone)]
+pub(super) struct Course<'a> {
+    pub(super) case: &'a str,
+    pub(super) replication: u32,
     /// In the order of time.
-    goodput: Vec<Point>,
-    events: Vec<(&'a str, f64)>,
+    pub(super) goodput: Vec<Point>,
+    pub(super) events: Vec<(&'a str, f64)>,
 }
 
 /// The figure, or `None` without a series of goodput.
 pub(super) fn draw(scene: &Scene<'_>) -> Result<Option<Figure>, PlotError> {
-    let all = courses(scene);
+    let all = courses(&scene.series);
     let shown = &all[..all.len().min(PANELS)];
     if shown.is_empty() {
         return Ok(None);
@@ -79,7 +80,7 @@ pub(super) fn draw(scene: &Scene<'_>) -> Result<Option<Figure>, PlotError> {
     Ok(Some(scene.figure("timeline", caption, svg)))
 }
 
-fn look(names: &[&str], name: &str) -> Look {
+pub(super) fn look(names: &[&str], name: &str) -> Look {
     let index = names.iter().position(|known| *known == name);
     style::event(name, index.unwrap_or(0))
 }
@@ -121,15 +122,16 @@ fn marks(course: &Course<'_>, names: &[&str], (from, to): (f64, f64), divisor: f
     let event = |(name, at): &(&str, f64)| Mark::Event {
         x: at / divisor,
         look: look(names, name),
+        across: false,
     };
     marks.extend(seen.map(event));
     marks
 }
 
 /// The lowest replication of each case that has the series.
-fn courses<'a>(scene: &Scene<'a>) -> Vec<Course<'a>> {
+pub(super) fn courses<'a>(series: &[&'a SeriesPoint]) -> Vec<Course<'a>> {
     let finite = |p: &&&SeriesPoint| p.t_ms.is_finite() && p.value.is_finite();
-    let points: Vec<&SeriesPoint> = scene.series.iter().filter(finite).copied().collect();
+    let points: Vec<&'a SeriesPoint> = series.iter().filter(finite).copied().collect();
     let cases = super::in_order(points.iter().map(|point| point.case.as_str()));
     let course = |case: &'a str| {
         let own: Vec<&SeriesPoint> = points.iter().copied().filter(|p| p.case == case).collect();
@@ -163,7 +165,7 @@ fn courses<'a>(scene: &Scene<'a>) -> Vec<Course<'a>> {
 
 /// The stretch of time to show: everything, or what is around the events if they are only a small
 /// part of it.
-fn window(courses: &[Course<'_>]) -> (f64, f64) {
+pub(super) fn window(courses: &[Course<'_>]) -> (f64, f64) {
     let span = |times: &mut dyn Iterator<Item = f64>| {
         times.fold((f64::MAX, f64::MIN), |(a, b), t| (a.min(t), b.max(t)))
     };
@@ -193,7 +195,7 @@ fn window(courses: &[Course<'_>]) -> (f64, f64) {
 }
 
 /// The width of the bins: the smallest distance.
-fn bin(points: &[Point]) -> f64 {
+pub(super) fn bin(points: &[Point]) -> f64 {
     let gaps = points
         .windows(2)
         .map(|ends| ends[1].0 - ends[0].0)
@@ -215,7 +217,7 @@ fn outage(events: &[(&str, f64)]) -> Option<(f64, Option<f64>)> {
 }
 
 /// Bins as a line of steps. Where a bin is missing nothing was delivered.
-fn steps(goodput: &[Point], (from, to): (f64, f64), divisor: f64) -> Vec<Point> {
+pub(super) fn steps(goodput: &[Point], (from, to): (f64, f64), divisor: f64) -> Vec<Point> {
     let bin = bin(goodput);
     let mut points: Vec<Point> = Vec::new();
     let mut push = |t: f64, value: f64| {

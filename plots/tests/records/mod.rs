@@ -285,3 +285,51 @@ pub(crate) fn bars(scenario: &str) -> Vec<Row> {
     }
     rows
 }
+
+/// Simulated and emulated rows of migrations over five round-trip times, four methods and two
+/// tunnels, with three repeats: one method is predicted badly.
+pub(crate) fn halves(scenario: &str) -> (Vec<Row>, Vec<Row>) {
+    let (mut simulated, mut emulated) = (Vec::new(), Vec::new());
+    for (r, rtt) in [2.0, 20.0, 60.0, 120.0, 200.0].into_iter().enumerate() {
+        for (m, method) in ["stop-and-copy", "pre-copy", "post-copy", "encrypted-image"]
+            .iter()
+            .enumerate()
+        {
+            for (t, tunnel) in ["none", "esp-aes-128-gcm"].iter().enumerate() {
+                let mut noise = Noise::new((100 * r + 10 * m + t) as u64);
+                let case = format!("rtt={rtt}ms,method={method},tunnel={tunnel}");
+                let total = 4e3 * (1.0 + rtt / 30.0) * (1.0 + m as f64);
+                let downtime = [total, 60.0 + 2.0 * rtt, 20.0 + rtt, total][m];
+                let bytes = 2.7e8 * (1.0 + 0.5 * m as f64);
+                let width = if m == 2 { 0.16 } else { 0.05 };
+                let measures = |noise: &mut Noise, width: f64| {
+                    [
+                        (Measure::TotalTime, total * noise.around(width)),
+                        (Measure::Downtime, downtime * noise.around(3.0 * width)),
+                        (Measure::BytesSent, bytes * noise.around(width / 4.0)),
+                    ]
+                };
+                let params = Params {
+                    method: Some((*method).into()),
+                    tunnel: Some((*tunnel).into()),
+                    rtt_ms: Some(rtt),
+                    ..Params::default()
+                };
+                let predicted = measures(&mut noise, width);
+                simulated.push(Row {
+                    params: params.clone(),
+                    ..row(scenario, &case, 0, &predicted)
+                });
+                for replication in 0..3 {
+                    let measured = measures(&mut noise, 0.01);
+                    emulated.push(Row {
+                        params: params.clone(),
+                        backend: Backend::Emulated,
+                        ..row(scenario, &case, replication, &measured)
+                    });
+                }
+            }
+        }
+    }
+    (simulated, emulated)
+}
