@@ -8,6 +8,8 @@
 
 mod check;
 mod compare;
+mod emulate_cmd;
+mod lab;
 mod plot;
 mod run;
 mod schema;
@@ -54,11 +56,15 @@ Exit codes:
   0    all well
   1    an expectation or a comparison failed, or a case ended in an error
   2    bad usage or bad input; nothing was run
+  3    the lab lacks something, which is named
+  4    a step in the lab failed; everything was undone
   130  interrupted; what was finished is on disk";
 
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
+    Emulate(emulate_cmd::Args),
+    Lab(lab::Args),
     Run(run::Args),
     Verify(verify::Args),
     Compare(compare::Args),
@@ -73,6 +79,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.color);
     let result = match &arguments.command {
+        Command::Emulate(args) => emulate_cmd::run(args, output),
+        Command::Lab(args) => lab::run(args, output),
         Command::Check(args) => check::run(args, output),
         Command::Run(args) => run::run(args, output),
         Command::Verify(args) => verify::run(args, output),

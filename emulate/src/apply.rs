@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use signal_hook::consts::SIGTERM;
 
 use crate::clean;
 use crate::plan::{Action, Argv, Assets, Plan, Ready, Step};
@@ -310,21 +313,14 @@ impl<'a> Run<'a> {
             terminate(&running.child);
         }
         let status = self.wait(&mut running.child, limit)?;
-        self.judge(step, name, &running.argv, status, limit)
-            .map_err(|error| match error {
-                ApplyError::Step {
-                    title,
-                    command,
-                    reason,
-                    words,
-                } => ApplyError::Step {
-                    title: format!("{title} ({})", running.title),
-                    command,
-                    reason,
-                    words,
-                },
-                other => other,
-            })?;
+        let by_our_signal = ask && status.is_some_and(|status| status.signal() == Some(SIGTERM));
+        if !by_our_signal {
+            let step = Step {
+                title: format!("{} ({})", step.title, running.title),
+                ..step.clone()
+            };
+            self.judge(&step, name, &running.argv, status, limit)?;
+        }
         self.keep(name, running.started);
         Ok(())
     }

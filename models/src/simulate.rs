@@ -69,6 +69,13 @@ pub fn simulate(study: &Study, case: &Case, replication: u32) -> Outcome {
     Outcome { row, series }
 }
 
+/// The parameters of a case, as they stand in every row of it.
+pub fn describe(case: &Case) -> Params {
+    let scenario = &case.scenario;
+    let world = World::new(scenario, Streams::new(0, 0), &mut Queue::new());
+    parameters(scenario, &world)
+}
+
 /// Ends, transport and tunnel of what the case is about: its first migration,
 /// else its first flow.
 fn subject(scenario: &Scenario) -> Option<([usize; 2], usize, Option<usize>)> {

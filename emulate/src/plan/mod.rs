@@ -5,7 +5,11 @@
 //! addresses and argument vectors, and nothing of the machine. `apply` runs it;
 //! [`script`] prints it for people.
 
+pub mod calibrate;
+pub mod guest;
+pub mod image;
 pub mod ipsec;
+pub mod migration;
 pub mod network;
 pub mod script;
 

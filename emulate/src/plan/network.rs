@@ -118,7 +118,7 @@ impl Network {
             writeln!(
                 batch,
                 "link add name node{index} mtu {mtu} address {a} netns {} type veth \
-                 peer name up mtu {mtu} address {b} netns {}",
+                 peer name wan mtu {mtu} address {b} netns {}",
                 assets.namespace(&router(&scenario.sites[node.site])),
                 assets.namespace(&node.namespace)
             )
@@ -271,7 +271,7 @@ fn configure_node(
     let mut batch = String::from("link set lo up\n");
     join(
         &mut batch,
-        "up",
+        "wan",
         &Network::address(index),
         &router,
         &node_mac(index, 0),
@@ -299,7 +299,7 @@ fn configure_node(
             assets.inside(&node.namespace, tcp_settings(transport)?),
         );
     }
-    offloads_off(&node.namespace, &["up".to_owned()], assets, plan);
+    offloads_off(&node.namespace, &["wan".to_owned()], assets, plan);
     Ok(())
 }
 

@@ -101,7 +101,7 @@ fn line(argv: &Argv) -> String {
 }
 
 /// A word as the shell reads it back unchanged.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

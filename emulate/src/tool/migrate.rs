@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         return Err(error);
     }
     let info = final_info(&mut source)?;
-    emit(&summary(&times, &info))?;
+    emit(&summary(&times, &info, args.method == Method::PostCopy))?;
     Ok(())
 }
 
@@ -220,7 +220,7 @@ fn final_info(source: &mut Qmp) -> Result<Value> {
     bail!("QEMU gives no totals of a migration that it calls completed")
 }
 
-fn summary(times: &Times, info: &Value) -> Value {
+fn summary(times: &Times, info: &Value, pulled: bool) -> Value {
     let since = |instant: Option<u64>| instant.map(|t| t.saturating_sub(times.started));
     let ram = &info["ram"];
     json!({
@@ -231,6 +231,7 @@ fn summary(times: &Times, info: &Value) -> Value {
         "device_ns": since(times.switchover),
         "resume_ns": since(times.resumed),
         "completed_ns": since(times.completed),
+        "total_ns": since(if pulled { times.completed } else { times.resumed }),
         "passes_ns": times.passes.iter().map(|&t| t - times.started).collect::<Vec<_>>(),
         "bytes": ram["transferred"],
         "normal_pages": ram["normal"],

@@ -1,0 +1,190 @@
+//! From what the steps of a plan printed to a row of the record.
+
+use models::record::{Backend, Measure, Row, Values};
+use models::scenario::{Case, Method, Study};
+use serde_json::Value;
+
+use crate::apply::Outputs;
+use crate::plan::{calibrate, migration};
+
+/// Milliseconds in a nanosecond.
+const MS: f64 = 1e-6;
+
+/// The row of one run. `error` is why there are no numbers.
+pub fn row(
+    study: &Study,
+    case: &Case,
+    repeat: u32,
+    outputs: &Outputs,
+    error: Option<String>,
+) -> Row {
+    let mut values = Values::default();
+    if error.is_none() {
+        fill(case, outputs, &mut values);
+    }
+    Row {
+        scenario: study.name.clone(),
+        scenario_hash: study.hash.clone(),
+        case: case.id.clone(),
+        replication: repeat,
+        seed: study.seed,
+        backend: Backend::Emulated,
+        params: models::simulate::describe(case),
+        error,
+        values,
+    }
+}
+
+/// The last line that a step printed, as JSON.
+fn last(outputs: &Outputs, name: &str) -> Value {
+    let text = outputs.text.get(name).map_or("", String::as_str);
+    let line = text.lines().rev().find(|line| line.starts_with('{'));
+    line.and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or(Value::Null)
+}
+
+fn fill(case: &Case, outputs: &Outputs, values: &mut Values) {
+    let Some((order, _)) = migration::order(&case.scenario) else {
+        return;
+    };
+    if matches!(
+        order.method,
+        Method::EncryptedImage | Method::CompressedImage
+    ) {
+        image(outputs, values);
+    } else {
+        live(outputs, values);
+    }
+    if let Some(wrong) = wrong_pages(outputs) {
+        values.set(Measure::MemoryPagesWrong, wrong);
+    }
+}
+
+fn live(outputs: &Outputs, values: &mut Values) {
+    let migrate = last(outputs, "migrate");
+    let ms = |key: &str| migrate[key].as_f64().map(|ns| ns * MS);
+    let mut set = |measure, value: Option<f64>| {
+        if let Some(value) = value {
+            values.set(measure, value);
+        }
+    };
+    let (stop, resume) = (ms("stop_ns"), ms("resume_ns"));
+    set(Measure::TotalTime, ms("total_ns"));
+    set(Measure::Downtime, stop.zip(resume).map(|(a, b)| b - a));
+    set(
+        Measure::PhasePreCopy,
+        stop.zip(ms("active_ns")).map(|(b, a)| (b - a).max(0.0)),
+    );
+    set(Measure::BytesSent, migrate["bytes"].as_f64());
+    set(Measure::Rounds, migrate["rounds"].as_f64());
+    set(Measure::PagesSent, migrate["normal_pages"].as_f64());
+    let throttle = migrate["throttle_percent"].as_f64();
+    set(Measure::Throttle, throttle.filter(|&percent| percent > 0.0));
+    let rate = migrate["bytes"].as_f64().zip(ms("total_ns"));
+    set(
+        Measure::Throughput,
+        rate.map(|(bytes, ms)| bytes * 8e-3 / ms),
+    );
+    let probe = last(outputs, "probe");
+    set(
+        Measure::Blackout,
+        probe["longest_gap_ns"].as_f64().map(|ns| ns * MS),
+    );
+}
+
+/// The phases of an image migration are its steps.
+fn image(outputs: &Outputs, values: &mut Values) {
+    let phases = [
+        (Measure::PhaseCompress, "compress"),
+        (Measure::PhaseEncrypt, "encrypt"),
+        (Measure::PhaseTransfer, "transfer"),
+        (Measure::PhaseDecrypt, "decrypt"),
+        (Measure::PhaseDecompress, "decompress"),
+    ];
+    for (measure, name) in phases {
+        if let Some(&(start, end)) = outputs.spans.get(name) {
+            values.set(measure, (end - start) as f64 * MS);
+        }
+    }
+    let span = |name: &str| outputs.spans.get(name).copied();
+    let (Some(shutdown), Some(ended), Some(boot)) =
+        (span("guest-poweroff"), span("qemu-source"), span("boot"))
+    else {
+        return;
+    };
+    let started = span("qemu-target").map_or(boot.0, |(start, _)| start);
+    values.set(Measure::PhaseShutdown, (ended.1 - shutdown.0) as f64 * MS);
+    values.set(Measure::PhaseBoot, (boot.1 - started) as f64 * MS);
+    let total = (boot.1 - shutdown.0) as f64 * MS;
+    values.set(Measure::TotalTime, total);
+    values.set(Measure::Downtime, total);
+    if let Some(bytes) = last(outputs, "sent-size")["bytes"].as_f64() {
+        values.set(Measure::BytesSent, bytes);
+    }
+}
+
+/// Pages that were not what the guest had written; 0 is verified.
+fn wrong_pages(outputs: &Outputs) -> Option<f64> {
+    let verify = last(outputs, "guest-verify");
+    verify["pages"].as_f64()?;
+    Some(verify["bad"].as_f64().unwrap_or(0.0))
+}
+
+/// What the path of a case really was.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PathFacts {
+    /// Round trip in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// TCP throughput in Mbit/s, once the window was open.
+    pub rate_mbit_s: Option<f64>,
+    /// Loss in percent.
+    pub loss_percent: Option<f64>,
+}
+
+/// Reads the measurements of a path.
+pub fn path_facts(outputs: &Outputs) -> PathFacts {
+    let text = |name: &str| outputs.text.get(name).map_or("", String::as_str);
+    let json = |name: &str| serde_json::from_str::<Value>(text(name)).unwrap_or(Value::Null);
+    let tcp = json(calibrate::TCP);
+    let intervals = tcp["intervals"].as_array().cloned().unwrap_or_default();
+    let rates: Vec<f64> = intervals
+        .iter()
+        .rev()
+        .take(3)
+        .filter_map(|interval| interval["sum"]["bits_per_second"].as_f64())
+        .collect();
+    let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+    PathFacts {
+        rtt_ms: median_rtt(text(calibrate::PING)),
+        rate_mbit_s: (!rates.is_empty()).then_some(mean / 1e6),
+        loss_percent: json(calibrate::UDP)["end"]["sum"]["lost_percent"].as_f64(),
+    }
+}
+
+/// The mean that ping prints: `rtt min/avg/max/mdev = 20.1/20.2/20.3/0.1 ms`.
+fn median_rtt(text: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.starts_with("rtt "))?;
+    line.split('=')
+        .nth(1)?
+        .trim()
+        .split('/')
+        .nth(1)?
+        .parse()
+        .ok()
+}
+
+impl PathFacts {
+    /// Puts them into a row.
+    pub fn put(&self, values: &mut Values) {
+        let facts = [
+            (Measure::LinkRtt, self.rtt_ms),
+            (Measure::LinkRate, self.rate_mbit_s),
+            (Measure::LinkLoss, self.loss_percent),
+        ];
+        for (measure, value) in facts {
+            if let Some(value) = value {
+                values.set(measure, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A migration: hosts at their sites, a guest at one of them, a user beside it.
+//!
+//! The user's network is not the WAN: a bridge in a namespace of its own joins
+//! both hosts without delay, so what the user misses is what the migration took
+//! away and nothing else. The target's announcement (QEMU's RARP) moves the
+//! guest's address from one port of the bridge to the other.
+
+use std::time::Duration;
+
+use models::scenario::{Case, Method, Migrate, Qemu, Scenario, StopRule, When};
+
+use super::network::{Network, Node, ip_batch, namespace};
+use super::{Assets, Plan, Unsupported, argv, calibrate, guest, image, ipsec};
+
+/// Address of the user, and of the guest, on the users' network.
+pub const USER: &str = "10.9.0.1";
+/// The guest's.
+pub const GUEST: &str = "10.9.0.2";
+/// Where a target waits for the guest.
+const PORT: u16 = 4444;
+/// The guest writes for so long before it is moved.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How often the user asks.
+const PROBE: &str = "5ms";
+
+/// The first migration of a scenario, if it has one.
+pub fn order(scenario: &Scenario) -> Option<(&Migrate, &When)> {
+    scenario
+        .actions
+        .iter()
+        .find_map(|action| match &action.what {
+            models::scenario::What::Migrate(order) => Some((order, &action.when)),
+            _ => None,
+        })
+}
+
+/// The plan of a case that migrates. `calibrated` says whether the path was
+/// measured before and need not be again.
+///
+/// # Errors
+///
+/// When the case needs something that no lab has.
+pub fn plan(case: &Case, calibrated: bool, assets: &Assets) -> Result<Plan, Unsupported> {
+    let scenario = &case.scenario;
+    let (order, when) =
+        order(scenario).ok_or_else(|| Unsupported("the case migrates nothing".to_owned()))?;
+    let When::At(start) = when else {
+        return Err(Unsupported(
+            "a migration at a random instant cannot be emulated; give it `at`".to_owned(),
+        ));
+    };
+    let mut plan = Plan::default();
+    let hosts = hosts(scenario, order);
+    let network = Network {
+        nodes: hosts.to_vec(),
+    };
+    network.build(scenario, assets, &mut plan)?;
+    Network::impair(scenario, assets, &mut plan);
+    if !calibrated {
+        let path = calibrate::Path::of(scenario, [hosts[0].site, hosts[1].site]);
+        calibrate::path(
+            &path,
+            [&hosts[0].namespace, &hosts[1].namespace],
+            assets,
+            &mut plan,
+        );
+    }
+    if let Some(tunnel) = order.tunnel {
+        let tunnel = &scenario.tunnels[tunnel];
+        let ends = [0, 1].map(|index| ipsec::End {
+            namespace: hosts[index].namespace.clone(),
+            address: Network::address(index),
+            networks: vec![format!("{}/32", Network::address(index))],
+        });
+        ipsec::between(tunnel, [&ends[0], &ends[1]], assets, &mut plan);
+    }
+    users_network(&hosts, assets, &mut plan);
+    plan.push(
+        "the case begins",
+        super::Action::Pause(Duration::from_nanos(start.as_nanos())),
+    );
+    let vm = &scenario.vms[order.vm];
+    match order.method {
+        Method::EncryptedImage | Method::CompressedImage => {
+            image::steps(scenario, order, &hosts, assets, &mut plan);
+        }
+        _ => live(order, vm, &hosts, assets, &mut plan)?,
+    }
+    Ok(plan)
+}
+
+/// Source and target as nodes of the network, in this order.
+fn hosts(scenario: &Scenario, order: &Migrate) -> [Node; 2] {
+    [scenario.vms[order.vm].host, order.to].map(|host| Node {
+        namespace: format!("host-{}", scenario.hosts[host].name),
+        site: scenario.hosts[host].site,
+        transport: Some(order.transport),
+    })
+}
+
+/// The user, joined to a bridge at each host.
+fn users_network(hosts: &[Node; 2], assets: &Assets, plan: &mut Plan) {
+    namespace("user", assets, plan);
+    let user = assets.namespace("user");
+    let mut batch = String::new();
+    for (index, host) in hosts.iter().enumerate() {
+        let host = assets.namespace(&host.namespace);
+        batch.push_str(&format!(
+            "link add name port{index} netns {user} type veth peer name users netns {host}\n"
+        ));
+    }
+    plan.feed(
+        "join the user to both hosts",
+        argv(["ip", "-batch", "-"]),
+        batch,
+    );
+    let bridge =
+        "link add name bridge type bridge stp_state 0 forward_delay 0\nlink set bridge up\n";
+    for host in hosts {
+        let batch = format!("{bridge}link set users master bridge up\n");
+        plan.feed(
+            format!("bridge at {}", host.namespace),
+            ip_batch(&host.namespace, assets),
+            batch,
+        );
+    }
+    let batch = format!(
+        "{bridge}link set lo up\n\
+         link set port0 master bridge up\nlink set port1 master bridge up\n\
+         address add {USER}/24 dev bridge\n\
+         neighbour add {GUEST} lladdr {} dev bridge nud permanent\n",
+        guest::MAC
+    );
+    plan.feed("the user's bridge", ip_batch("user", assets), batch);
+}
+
+fn live(
+    order: &Migrate,
+    vm: &models::scenario::Vm,
+    hosts: &[Node; 2],
+    assets: &Assets,
+    plan: &mut Plan,
+) -> Result<(), Unsupported> {
+    guest::start(
+        vm,
+        guest::Role::Source,
+        &guest::From::Ready,
+        &hosts[0].namespace,
+        assets,
+        plan,
+    );
+    guest::start(
+        vm,
+        guest::Role::Target,
+        &guest::From::Migration,
+        &hosts[1].namespace,
+        assets,
+        plan,
+    );
+    guest::prepare(vm, assets, plan);
+    plan.start(
+        "the user asks the guest without end",
+        "probe",
+        assets.inside(
+            "user",
+            assets.tool(["probe", "--to", &format!("{GUEST}:7"), "--interval", PROBE]),
+        ),
+        super::Ready::Now,
+    );
+    plan.push("the guest writes", super::Action::Pause(SETTLE));
+    let limit = Duration::from_nanos(order.time_limit.as_nanos());
+    plan.measure(
+        "migrate",
+        "migrate",
+        limit + Duration::from_secs(60),
+        migrate(order, assets)?,
+    );
+    plan.push(
+        "the user notices",
+        super::Action::Pause(Duration::from_millis(300)),
+    );
+    plan.stop("the user's account", "probe");
+    guest::verify(guest::Role::Target, assets, plan);
+    Ok(())
+}
+
+fn migrate(order: &Migrate, assets: &Assets) -> Result<super::Argv, Unsupported> {
+    let uri = format!("tcp:{}:{PORT}", Network::address(1));
+    let method = match order.method {
+        Method::StopAndCopy => "stop-and-copy",
+        _ => "pre-copy",
+    };
+    let seconds = order
+        .time_limit
+        .as_nanos()
+        .div_ceil(1_000_000_000)
+        .to_string();
+    let mut line = assets.tool([
+        "migrate",
+        "--source",
+        &guest::qmp(guest::Role::Source, assets),
+        "--target",
+        &guest::qmp(guest::Role::Target, assets),
+        "--uri",
+        &uri,
+        "--method",
+        method,
+        "--time-limit-s",
+        &seconds,
+    ]);
+    match &order.stop_rule {
+        Some(StopRule::Qemu(qemu)) => line.extend(qemu_options(qemu)),
+        // A guest that is stopped has no rounds to end.
+        None => {}
+        Some(_) => {
+            return Err(Unsupported(
+                "its stop rule is not QEMU's; use `stop_rule.qemu`".to_owned(),
+            ));
+        }
+    }
+    Ok(line)
+}
+
+fn qemu_options(qemu: &Qemu) -> super::Argv {
+    let limit = (qemu.downtime_limit.as_nanos() / 1_000_000).to_string();
+    let bandwidth = qemu.max_bandwidth.bytes_per_second().to_string();
+    let mut words = argv(["--downtime-limit-ms", &limit, "--max-bandwidth", &bandwidth]);
+    if let Some(converge) = qemu.auto_converge {
+        let values = [
+            converge.trigger,
+            converge.initial,
+            converge.increment,
+            converge.max,
+        ];
+        let values: Vec<String> = values.iter().map(u32::to_string).collect();
+        words.extend(argv(["--auto-converge", &values.join(",")]));
+    }
+    words
+}

@@ -1,0 +1,137 @@
+//! Runs the cases of a scenario on this machine, one after the other.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context as _, Result};
+use models::record;
+use models::scenario::{Case, Study};
+
+use crate::apply::{ApplyError, apply};
+use crate::clean;
+use crate::event::Event;
+use crate::measure::{self, PathFacts};
+use crate::plan::{Assets, Plan, Unsupported, migration};
+
+/// What the runs need from the machine.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The watari program.
+    pub watari: PathBuf,
+    /// Folder with `vmlinuz`, `guest.cpio` and saved states.
+    pub guest: PathBuf,
+    /// `kvm` or `tcg`.
+    pub accel: String,
+    /// Folder for the folders of runs.
+    pub runs: PathBuf,
+}
+
+impl Host {
+    /// What a plan of this scenario refers to.
+    pub fn assets(&self, run: &str, case: &Case) -> Assets {
+        let guest = |name: &str| self.guest.join(name).display().to_string();
+        let memory = memory_mib(case);
+        let state = self.guest.join(format!("guest-{memory}.state"));
+        Assets {
+            run: run.to_owned(),
+            folder: self.runs.join(run).display().to_string(),
+            watari: self.watari.display().to_string(),
+            kernel: guest("vmlinuz"),
+            initrd: guest("guest.cpio"),
+            state: state.exists().then(|| state.display().to_string()),
+            accel: self.accel.clone(),
+        }
+    }
+}
+
+/// Memory of the guest of a case, in MiB.
+pub fn memory_mib(case: &Case) -> u64 {
+    let order = migration::order(&case.scenario);
+    order.map_or(0, |(order, _)| {
+        case.scenario.vms[order.vm].memory.get() >> 20
+    })
+}
+
+/// The plan of one run of a case.
+///
+/// # Errors
+///
+/// When the case has no counterpart on real systems.
+pub fn plan(case: &Case, calibrated: bool, assets: &Assets) -> Result<Plan, Unsupported> {
+    migration::plan(case, calibrated, assets)
+}
+
+/// Runs the cases, each so many times; tells `event` what happens.
+///
+/// # Errors
+///
+/// When a step fails in a way that no further run can mend, or `stop` is set.
+pub fn run(
+    study: &Study,
+    repeats: std::ops::Range<u32>,
+    host: &Host,
+    stop: &AtomicBool,
+    event: &mut dyn FnMut(Event),
+) -> Result<()> {
+    for (number, case) in study.cases.iter().enumerate() {
+        let mut facts = None;
+        for repeat in repeats.clone() {
+            let run = format!(
+                "{}{:x}{number:x}{repeat:x}",
+                clean::PREFIX,
+                std::process::id()
+            );
+            let assets = host.assets(&run, case);
+            let _claim = clean::claim(std::path::Path::new(&assets.folder))
+                .with_context(|| format!("cannot use `{}`", assets.folder))?;
+            one(study, case, repeat, &mut facts, &assets, stop, event)?;
+        }
+    }
+    Ok(())
+}
+
+fn one(
+    study: &Study,
+    case: &Case,
+    repeat: u32,
+    facts: &mut Option<PathFacts>,
+    assets: &Assets,
+    stop: &AtomicBool,
+    event: &mut dyn FnMut(Event),
+) -> Result<()> {
+    let plan = plan(case, facts.is_some(), assets).with_context(|| format!("case {}", case.id))?;
+    let mut progress = |title: &str| {
+        event(Event::Step {
+            case: case.id.clone(),
+            repeat,
+            title: title.to_owned(),
+        });
+    };
+    let (outputs, error) = match apply(&plan, assets, stop, &mut progress) {
+        Ok(outputs) => (outputs, None),
+        Err(error @ ApplyError::Step { .. }) => (Default::default(), Some(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    if facts.is_none() && error.is_none() {
+        *facts = Some(measure::path_facts(&outputs));
+    }
+    let mut row = measure::row(study, case, repeat, &outputs, error);
+    if row.error.is_none()
+        && let Some(facts) = facts
+    {
+        facts.put(&mut row.values);
+    }
+    let mut rows = Vec::new();
+    record::write(std::slice::from_ref(&row), &mut rows)?;
+    event(Event::Record {
+        rows: String::from_utf8(rows)?,
+        series: String::new(),
+    });
+    if let Some(text) = outputs.text.get("migrate") {
+        event(Event::Log {
+            name: format!("{}.{repeat}.migrate.json", case.id),
+            text: text.clone(),
+        });
+    }
+    Ok(())
+}
