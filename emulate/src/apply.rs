@@ -35,7 +35,7 @@ const LAST_WORDS: usize = 12;
 pub const MARK: &str = "WATARI_RUN";
 
 /// What the steps printed, and when they ran, by the names under which they are kept.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Outputs {
     /// Standard output.
     pub text: BTreeMap<String, String>,

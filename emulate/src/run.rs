@@ -127,11 +127,9 @@ fn one(
         rows: String::from_utf8(rows)?,
         series: String::new(),
     });
-    if let Some(text) = outputs.text.get("migrate") {
-        event(Event::Log {
-            name: format!("{}.{repeat}.migrate.json", case.id),
-            text: text.clone(),
-        });
-    }
+    event(Event::Log {
+        name: format!("{}.{repeat}.json", case.id),
+        text: serde_json::to_string_pretty(&outputs)?,
+    });
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use models::scenario::Scenario;
 use models::wan::{Topology, hops};
 
-use super::{Assets, Plan, Ready};
+use super::{Action, Assets, Plan, Ready};
 
 /// Names under which the measurements of a path are kept.
 pub const PING: &str = "link-ping";
@@ -50,34 +50,25 @@ pub fn path(path: &Path, ends: [&str; 2], assets: &Assets, plan: &mut Plan) {
         limit,
         assets.inside(ends[0], words(&format!("ping -q -n -c 10 -i 0.2 {target}"))),
     );
-    plan.start(
-        "a peer for the measurements",
-        "iperf",
-        assets.inside(ends[1], words("iperf3 -s --forceflush")),
-        Ready::Prints,
-    );
-    // A window opens in some tens of round trips; the last half second counts.
+    // A window opens in some tens of round trips; the last intervals count.
     let seconds = (1.0 + 20.0 * path.rtt).ceil();
-    plan.measure(
-        "rate of the path",
-        TCP,
-        limit,
-        assets.inside(
-            ends[0],
-            words(&format!("iperf3 -J -i 0.25 -t {seconds} -c {target}")),
-        ),
-    );
+    let tcp = words(&format!("iperf3 -J -i 0.25 -t {seconds} -c {target}"));
     let half = (path.rate / 2.0).min(1e8);
-    plan.measure(
-        "loss of the path",
-        UDP,
-        limit,
-        assets.inside(
-            ends[0],
-            words(&format!(
-                "iperf3 -J -u -b {half:.0} -l 1200 -t 1 -c {target}"
-            )),
-        ),
-    );
-    plan.stop("the peer has served", "iperf");
+    let udp = words(&format!("iperf3 -J -u -b {half:.0} -l 1200 -t 1 -c {target}"));
+    for (title, keep, client) in [("rate", TCP, tcp), ("loss", UDP, udp)] {
+        plan.start(
+            format!("a peer to measure the {title} with"),
+            "iperf",
+            assets.inside(ends[1], words("iperf3 -s -1 --forceflush")),
+            Ready::Prints,
+        );
+        plan.measure(
+            &format!("{title} of the path"),
+            keep,
+            limit,
+            assets.inside(ends[0], client),
+        );
+        let name = "iperf".to_owned();
+        plan.push("the peer has served", Action::Join { name, limit });
+    }
 }

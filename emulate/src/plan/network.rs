@@ -200,7 +200,7 @@ pub fn router(site: &str) -> String {
 
 /// The parameters of a link's netem.
 pub fn netem(link: &Link) -> Argv {
-    let delay = format!("{}ns", link.delay.as_nanos());
+    let delay = format!("{}us", link.delay.as_nanos() / 1000);
     let rate = format!("{}bit", link.rate.bits_per_second());
     let framing = i64::try_from(link.framing.get()).unwrap_or(i64::MAX);
     let overhead = (framing - ETHERNET).to_string();

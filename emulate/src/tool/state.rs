@@ -92,7 +92,7 @@ fn save_from(machine: &Machine, state: &std::path::Path) -> Result<()> {
     control.command("hello", BOOT)?;
     control.command("clean", BOOT)?;
     let mut qmp = Qmp::connect(&machine.qmp)?;
-    qmp.command("stop", &json!({}))?;
+    // It is not stopped by us: then it would be restored as a stopped guest.
     let capabilities = json!({ "capabilities": [{ "capability": "events", "state": true }] });
     qmp.command("migrate-set-capabilities", &capabilities)?;
     qmp.command("migrate-set-parameters", &json!({ "max-bandwidth": 0 }))?;
