@@ -6,8 +6,10 @@
 //! - [`tool`] holds the small programs that steps call and that can be used
 //!   alone: `watari tool NAME`. They print JSON lines with instants of the
 //!   monotonic clock in nanoseconds;
-//! - `guest` is the guest's memory image and the conversation with its workload.
+//! - [`guest`] is the guest: its kernel and initramfs, its machine, and the
+//!   conversation with its workload.
 //!
 //! It may not be used by `plots` or `models`, and does not use `plots`.
 
+pub mod guest;
 pub mod tool;

@@ -7,6 +7,8 @@
 //! summary as the last line.
 
 pub mod clock;
+pub mod initramfs;
+pub mod workload;
 
 use clap::Subcommand;
 
@@ -15,6 +17,10 @@ use clap::Subcommand;
 pub enum Tool {
     /// Prints the monotonic clock in nanoseconds.
     Clock,
+    /// Writes the initramfs that a guest boots from.
+    Initramfs(initramfs::Initramfs),
+    /// Sends a command to the workload of a guest.
+    Workload(workload::Workload),
 }
 
 /// Runs one of the programs.
@@ -25,5 +31,7 @@ pub enum Tool {
 pub fn run(tool: &Tool) -> anyhow::Result<()> {
     match tool {
         Tool::Clock => clock::print(),
+        Tool::Initramfs(arguments) => initramfs::run(arguments),
+        Tool::Workload(arguments) => workload::run(arguments),
     }
 }
