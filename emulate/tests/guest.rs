@@ -154,6 +154,14 @@ impl Monitor {
         }
     }
 
+    /// Waits until a machine has read its state.
+    fn restored(&mut self) -> &mut Self {
+        while self.execute("query-status", &json!({}))["status"] == "inmigrate" {
+            sleep(Duration::from_millis(10));
+        }
+        self
+    }
+
     /// Waits for the end of a migration; returns what QEMU says about it.
     fn migrated(&mut self) -> Value {
         loop {
@@ -210,8 +218,7 @@ fn a_guest_that_was_saved_and_restored_works_on() {
     let incoming = format!("exec:cat {}", state.display());
     let mut target = lab.start(lab.machine("target", Some(incoming)));
     let mut control = target.control();
-    let mut monitor = target.monitor();
-    monitor.execute("cont", &json!({}));
+    target.monitor().restored().execute("cont", &json!({}));
     ask(
         &mut control,
         "net address=10.9.0.2/24 gateway=10.9.0.1 mac=52:54:00:00:00:03",
