@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Lacks;
 use crate::guest::initramfs;
+use crate::guest::machine::{Accelerator, Machine, qemu_arguments};
 use crate::guest::modules::{self, Kernel};
 
 /// What the lab is made of; their dependencies come along.
@@ -177,7 +178,28 @@ fn recipe_hash() -> String {
     let program = hex(&Sha256::digest(program));
     let packages = PACKAGES.join(" ");
     let drivers = DRIVERS.join(" ");
-    hash(&[RECIPE, &packages, &drivers, &unused, INIT, &program, PASSWD])
+    let machine = guest_machine(0).join(" ");
+    hash(&[
+        RECIPE, &packages, &drivers, &unused, INIT, &program, PASSWD, &machine,
+    ])
+}
+
+/// The guest's machine, as far as a saved state depends on it.
+fn guest_machine(memory_mib: u32) -> Vec<String> {
+    let nowhere = PathBuf::new;
+    qemu_arguments(&Machine {
+        accelerator: Accelerator::Tcg,
+        memory_mib,
+        kernel: nowhere(),
+        initrd: nowhere(),
+        mac: String::new(),
+        tap: None,
+        disk: None,
+        control: nowhere(),
+        qmp: nowhere(),
+        console: None,
+        incoming: None,
+    })
 }
 
 fn hash(parts: &[&str]) -> String {
