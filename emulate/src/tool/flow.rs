@@ -19,10 +19,14 @@
 //!
 //! With `--sample TIME` also `samples`, rows of the columns that
 //! `sample_fields` names (at most 10^5 rows), and `resumptions`: each time the
-//! retransmission timer was backed off and acknowledgements came again, the
-//! largest `backoff` seen before (the rung of the ladder on which the
-//! connection resumed), `from_ns` of the first sample with a backoff and `t_ns`
-//! of the first without.
+//! retransmission timer was backed off and acknowledgements came again,
+//! `from_ns` of the first sample with a backoff, `t_ns` of the first without,
+//! the largest `backoff` sampled, `rto_us` before it was doubled, and
+//! `retransmission`: the rung of the ladder on which the connection resumed, 1
+//! for the first time-out. The resuming retransmission is acknowledged too soon
+//! for a sample to see it, so its number comes from the time: number k goes out
+//! `rto * (2^k - 2)` after the first. It takes a sampling interval that is much
+//! shorter than the RTO, and holds while the timer is below its limit of 120 s.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -251,9 +255,34 @@ fn noise() -> Vec<u8> {
 #[derive(Debug, Default)]
 struct Samples {
     rows: Vec<(u64, Info)>,
-    /// Since when the timer is backed off, and how far it got.
-    backed_off: Option<(u64, u8)>,
+    backed_off: Option<BackedOff>,
     resumptions: Vec<Value>,
+}
+
+/// The retransmission timer runs again and again.
+#[derive(Clone, Copy, Debug)]
+struct BackedOff {
+    from: u64,
+    most: u8,
+    /// The timer before it was doubled.
+    rto_us: u64,
+}
+
+impl BackedOff {
+    fn new(now: u64, account: Info) -> Self {
+        Self {
+            from: now,
+            most: account.backoff,
+            rto_us: u64::from(account.rto_us) >> account.backoff.min(32),
+        }
+    }
+
+    /// The number of the retransmission that came through at `now`.
+    fn retransmission(self, now: u64) -> u32 {
+        let doublings = (now - self.from) as f64 / (self.rto_us.max(1) * 1000) as f64;
+        // A small number, 1 or more.
+        (doublings + 2.0).log2().round() as u32
+    }
 }
 
 impl Samples {
@@ -263,11 +292,17 @@ impl Samples {
         }
         self.rows.push((now, account));
         if account.backoff > 0 {
-            let (from, most) = self.backed_off.unwrap_or((now, 0));
-            self.backed_off = Some((from, most.max(account.backoff)));
-        } else if let Some((from, most)) = self.backed_off.take() {
-            let row = json!({ "from_ns": from, "t_ns": now, "backoff": most });
-            self.resumptions.push(row);
+            let mut state = self.backed_off.unwrap_or(BackedOff::new(now, account));
+            state.most = state.most.max(account.backoff);
+            self.backed_off = Some(state);
+        } else if let Some(state) = self.backed_off.take() {
+            self.resumptions.push(json!({
+                "from_ns": state.from,
+                "t_ns": now,
+                "backoff": state.most,
+                "rto_us": state.rto_us,
+                "retransmission": state.retransmission(now),
+            }));
         }
     }
 
@@ -344,15 +379,24 @@ mod tests {
         }
     }
 
+    // With an RTO of 200 ms and the first retransmission at 1.0 s, the others go
+    // out at 1.4, 2.2 and 3.8 s. Samples are a few milliseconds late.
     #[test]
-    fn the_rung_of_a_resumption_is_the_largest_backoff_before_it() {
-        let mut samples = Samples::default();
-        for (at, backoff) in [(1, 0), (2, 1), (3, 2), (4, 3), (5, 0), (6, 0)] {
-            samples.add(at, account(backoff));
+    fn the_rung_of_a_resumption_is_told_by_the_time_since_the_first_retransmission() {
+        for (resumed, rung) in [(1004, 1), (1405, 2), (2209, 3), (3811, 4)] {
+            let mut samples = Samples::default();
+            let ms = |time: u64| time * 1_000_000;
+            samples.add(ms(995), account(0));
+            samples.add(ms(1001), account(1));
+            samples.add(ms(resumed), account(0));
+            samples.add(ms(resumed + 5), account(0));
+            let [resumption] = &samples.resumptions[..] else {
+                panic!("{:?}", samples.resumptions);
+            };
+            assert_eq!(resumption["retransmission"], rung);
+            assert_eq!(resumption["rto_us"], 200_000);
+            assert_eq!(resumption["backoff"], 1);
         }
-        let expected = json!({ "from_ns": 2, "t_ns": 5, "backoff": 3 });
-        assert_eq!(samples.resumptions, [expected]);
-        assert_eq!(samples.rows.len(), 6);
     }
 
     #[test]

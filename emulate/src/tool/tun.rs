@@ -77,7 +77,7 @@ impl Tun {
             .context("cannot open /dev/net/tun; needs root and the tun module")?;
         attach(&file, name).with_context(|| format!("cannot make the TUN device `{name}`"))?;
         let mut lines = format!("address add {address} dev {name}\n");
-        lines += &format!("link set {name} mtu {mtu} up\n");
+        lines += &format!("link set dev {name} mtu {mtu} up\n");
         for route in routes {
             lines += &format!("route add {route} dev {name}\n");
         }
