@@ -123,6 +123,7 @@ fn parameters(scenario: &Scenario, world: &World<'_>) -> Params {
         params.stop_rule = order
             .stop_rule
             .as_ref()
+            .filter(|_| order.method == Method::PreCopy)
             .map(|rule| stop_rule_name(rule).to_owned());
         params.memory_mib = Some(mib(vm.memory));
         params.disk_mib = Some(mib(vm.disk));
@@ -371,6 +372,7 @@ fn method_name(method: Method) -> &'static str {
     match method {
         Method::PreCopy => "pre-copy",
         Method::StopAndCopy => "stop-and-copy",
+        Method::PostCopy => "post-copy",
         Method::EncryptedImage => "encrypted-image",
         Method::CompressedImage => "compressed-image",
     }
