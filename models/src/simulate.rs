@@ -391,6 +391,7 @@ fn tunnel_name(tunnel: &Tunnel) -> String {
     let mode = match tunnel.mode {
         Mode::Transport => "transport",
         Mode::Tunnel => "tunnel",
+        Mode::Wireguard => return "wireguard".to_owned(),
     };
     let cipher = match tunnel.cipher {
         Cipher::Aes128Cbc => "aes128-cbc",

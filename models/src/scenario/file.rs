@@ -52,7 +52,7 @@ pub struct ScenarioFile {
     /// How TCP is configured for a kind of connection.
     #[serde(default)]
     pub transport: Named<TransportFile>,
-    /// IPsec tunnels.
+    /// IPsec and WireGuard tunnels.
     #[serde(default)]
     pub tunnel: Named<TunnelFile>,
     /// Bulk TCP flows of guests and other users of the network.
@@ -350,14 +350,14 @@ pub enum CongestionFile {
     Fluid,
 }
 
-/// An IPsec tunnel.
+/// An IPsec or WireGuard tunnel.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TunnelFile {
-    /// ESP mode.
+    /// ESP mode, or WireGuard.
     pub mode: ModeFile,
-    /// Cipher.
-    pub cipher: CipherFile,
+    /// Cipher; WireGuard has but one, and needs none here.
+    pub cipher: Option<CipherFile>,
     /// Integrity algorithm; leave it out with an AEAD cipher.
     pub integrity: Option<IntegrityFile>,
     /// ESP in UDP, for paths with NAT.
@@ -391,7 +391,7 @@ pub struct TunnelFile {
     pub relay: Option<RelayFile>,
 }
 
-/// ESP mode.
+/// ESP mode, or another kind of tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModeFile {
@@ -399,6 +399,8 @@ pub enum ModeFile {
     Transport,
     /// The whole packet is wrapped in a new one.
     Tunnel,
+    /// No ESP: WireGuard, whose key exchange is implied.
+    Wireguard,
 }
 
 /// ESP cipher.
@@ -449,6 +451,8 @@ pub enum IkeFile {
     Ikev1Aggressive,
     /// RFC 7296: 4 messages.
     Ikev2,
+    /// WireGuard's handshake: 2 messages. Implied by `mode = "wireguard"`.
+    Wireguard,
 }
 
 /// How the client finds out that its gateway is dead.
