@@ -4,6 +4,7 @@
 //! - [`simulate()`](simulate::simulate): one replication of one case, a pure function;
 //! - [`record`]: the row that comes out, the same for simulation and emulation;
 //! - [`summary`] and [`verify`](mod@verify): rows brought together and judged;
+//! - [`profile`]: what a lab was measured to do, in place of a scenario's parameters;
 //! - the models: [`wan`] and [`fair`] (links), [`tcp`] and [`network`]
 //!   (connections), [`ipsec`], [`dirty`] (guest memory), [`migration`],
 //!   [`failover`]. They do not know each other; [`world`] knows them all.
@@ -18,6 +19,7 @@ pub mod fair;
 pub mod ipsec;
 pub mod migration;
 pub mod network;
+pub mod profile;
 pub mod record;
 pub mod scenario;
 pub mod simulate;
