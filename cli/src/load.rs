@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use models::profile::Profile;
 use models::scenario::{self, Study, fault};
 use serde::Serialize;
 
@@ -12,6 +13,8 @@ use crate::output::{Output, count};
 
 /// Longest scenario file.
 const SCENARIO_BYTES: u64 = 1 << 20;
+/// Longest profile of a lab.
+const PROFILE_BYTES: u64 = 1 << 20;
 /// Longest file that a scenario names.
 const TRACE_BYTES: u64 = 64 << 20;
 
@@ -53,6 +56,29 @@ pub(crate) fn studies(paths: &[PathBuf], output: Output) -> Result<Vec<Loaded>> 
         count(files.len(), "scenario")
     );
     Ok(loaded)
+}
+
+/// Replaces parameters of every scenario by what a lab was measured to do.
+pub(crate) fn apply_profile(path: &Path, studies: &mut [Loaded]) -> Result<()> {
+    let text = files::read_text(path, PROFILE_BYTES)?;
+    let json = path.extension().is_some_and(|end| end == "json");
+    let read = if json {
+        Profile::from_json
+    } else {
+        Profile::from_toml
+    };
+    let context = || format!("cannot use the profile `{}`", path.display());
+    let profile = read(&text).with_context(context)?;
+    for loaded in studies {
+        for case in &mut loaded.study.cases {
+            profile.apply(&mut case.scenario).with_context(context)?;
+        }
+        loaded.inputs.push(Input {
+            file: files::name(path),
+            sha256: files::sha256(&text),
+        });
+    }
+    Ok(())
 }
 
 fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {

@@ -51,6 +51,10 @@ pub(crate) struct Args {
     /// given several times.
     #[arg(long, value_name = "ID")]
     case: Vec<String>,
+    /// Profile of a lab (TOML or JSON): what was measured there replaces what
+    /// the scenarios say of hosts, guests and tunnels.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     #[command(flatten)]
     jobs: Jobs,
     /// Folder for records and figures; `-` prints the records instead.
@@ -120,6 +124,9 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<Exit, Failure> {
 fn prepare(args: &Args, output: Output) -> Result<Vec<Loaded>> {
     let mut studies =
         load::studies(&args.files, output).map_err(|error| error.context("nothing was run"))?;
+    if let Some(profile) = &args.profile {
+        load::apply_profile(profile, &mut studies).map_err(|e| e.context("nothing was run"))?;
+    }
     for Loaded { study, .. } in &mut studies {
         study.seed = args.seed.unwrap_or(study.seed);
         study.replications = args.replications.unwrap_or(study.replications);

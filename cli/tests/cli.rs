@@ -115,6 +115,33 @@ fn every_command_explains_itself_with_an_example() {
 }
 
 #[test]
+fn run_takes_the_profile_of_a_lab_and_records_it() {
+    let folder = folder();
+    fs::write(folder.path().join("lab.json"), "{\"resume\": \"5s\"}\n").unwrap();
+    let plain = watari(
+        folder.path(),
+        &["run", "small.toml", "--out", "-", "--quiet"],
+    );
+    let arguments = ["run", "small.toml", "--quiet", "--profile", "lab.json"];
+    assert_code(&watari(folder.path(), &arguments), 0);
+    assert_ne!(stdout(&plain), read(&folder, "out/small.csv"));
+    let manifest = read(&folder, "out/small.manifest.json");
+    assert!(manifest.contains("\"lab.json\""), "{manifest}");
+
+    fs::write(folder.path().join("lab.toml"), "resume = \"5\"\n").unwrap();
+    let output = watari(
+        folder.path(),
+        &["run", "small.toml", "--profile", "lab.toml"],
+    );
+    assert_code(&output, 2);
+    assert!(
+        stderr(&output).contains("`resume`: \"5\" has no unit"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn check_counts_scenarios_and_cases() {
     let folder = folder();
     let output = watari(folder.path(), &["check", "."]);

@@ -98,6 +98,16 @@ impl DirtyModel {
         self.writes(class, from, to).1
     }
 
+    /// How many ranges of neighbours so many dirty pages are expected to form.
+    pub fn ranges(&self, dirty: Pages) -> f64 {
+        let pages: Pages = self.rest + self.classes.iter().map(|class| class.pages).sum::<Pages>();
+        match self.pattern {
+            Pattern::Sequential => dirty.min(self.classes.len() as f64),
+            // A range begins where a dirty page follows a clean one.
+            Pattern::Random => dirty * (1.0 - dirty / pages.max(1.0)).max(0.0),
+        }
+    }
+
     /// Pages that are never written.
     pub fn rest(&self) -> Pages {
         self.rest

@@ -5,6 +5,7 @@
 //! - [`record`]: the row that comes out, the same for simulation and emulation;
 //! - [`summary`], [`verify`](mod@verify) and [`compare`](mod@compare): rows brought together and
 //!   judged;
+//! - [`profile`]: what a lab was measured to do, in place of a scenario's parameters;
 //! - the models: [`wan`] and [`fair`] (links), [`tcp`] and [`network`]
 //!   (connections), [`ipsec`], [`dirty`] (guest memory), [`migration`],
 //!   [`failover`]. They do not know each other; [`world`] knows them all.
@@ -20,6 +21,7 @@ pub mod fair;
 pub mod ipsec;
 pub mod migration;
 pub mod network;
+pub mod profile;
 pub mod record;
 pub mod scenario;
 pub mod simulate;

@@ -166,6 +166,7 @@ pub enum Measure {
     PhaseDecompress,
     PhaseBoot,
     PhaseResume,
+    PhasePostCopy,
     Throughput,
     Latency,
     Mss,
@@ -252,7 +253,7 @@ const fn level(
 }
 
 /// Measure columns in the order of the file.
-pub const MEASURES: [MeasureInfo; 39] = [
+pub const MEASURES: [MeasureInfo; 40] = [
     time(
         Measure::TotalTime,
         "total_time_ms",
@@ -384,6 +385,12 @@ pub const MEASURES: [MeasureInfo; 39] = [
         "phase_resume_ms",
         "the target has all state",
         "the VM runs",
+    ),
+    time(
+        Measure::PhasePostCopy,
+        "phase_post_copy_ms",
+        "the VM's state is sent (while it resumes, post-copy goes on)",
+        "the target has the last page",
     ),
     level(
         Measure::Throughput,

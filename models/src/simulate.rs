@@ -130,6 +130,7 @@ fn parameters(scenario: &Scenario, world: &World<'_>) -> Params {
         params.stop_rule = order
             .stop_rule
             .as_ref()
+            .filter(|_| order.method == Method::PreCopy)
             .map(|rule| stop_rule_name(rule).to_owned());
         params.memory_mib = Some(mib(vm.memory));
         params.disk_mib = Some(mib(vm.disk));
@@ -378,6 +379,7 @@ fn method_name(method: Method) -> &'static str {
     match method {
         Method::PreCopy => "pre-copy",
         Method::StopAndCopy => "stop-and-copy",
+        Method::PostCopy => "post-copy",
         Method::EncryptedImage => "encrypted-image",
         Method::CompressedImage => "compressed-image",
     }
@@ -392,12 +394,19 @@ fn stop_rule_name(rule: &StopRule) -> &'static str {
     }
 }
 
-fn tunnel_name(tunnel: &Tunnel) -> String {
-    let mode = match tunnel.mode {
+/// What the record calls a tunnel.
+pub(crate) fn tunnel_name(tunnel: &Tunnel) -> String {
+    cipher_name(tunnel.mode, tunnel.cipher)
+}
+
+/// What the record calls a tunnel of this mode with this cipher.
+pub(crate) fn cipher_name(mode: Mode, cipher: Cipher) -> String {
+    let mode = match mode {
         Mode::Transport => "transport",
         Mode::Tunnel => "tunnel",
+        Mode::Wireguard => return "wireguard".to_owned(),
     };
-    let cipher = match tunnel.cipher {
+    let cipher = match cipher {
         Cipher::Aes128Cbc => "aes128-cbc",
         Cipher::Aes256Cbc => "aes256-cbc",
         Cipher::TripleDesCbc => "3des-cbc",

@@ -16,8 +16,8 @@
 use petgraph::algo::astar;
 use petgraph::graph::{NodeIndex, UnGraph};
 
-use crate::ipsec::{Esp, IP_HEADER};
-use crate::scenario::{Congestion, Link, Scenario, Transport, Tunnel};
+use crate::ipsec::{Encapsulation, IP_HEADER};
+use crate::scenario::{Congestion, Link, Mode, Scenario, Transport, Tunnel};
 use crate::tcp::buffer::Memory;
 use sim_core::SimDuration;
 
@@ -146,8 +146,11 @@ pub fn route(
         resources.push(2 * links.len() + through.index);
     }
     let mtu = used().map(|link| link.mtu.get()).min().unwrap_or(1500);
-    // The sender encrypts packet by packet, but for the client of a gateway.
-    let pieces = through.is_none_or(|through| through.tunnel.vpn.is_some());
+    // Before ESP a sender hands down packet by packet; a gateway's client encrypts
+    // for it, and WireGuard's device takes larger pieces.
+    let pieces = through.is_none_or(|through| {
+        through.tunnel.vpn.is_some() || through.tunnel.mode == Mode::Wireguard
+    });
     Some(Route {
         memory: Memory::new(mtu, mss, pieces),
         resources,
@@ -195,11 +198,11 @@ fn packet<'a>(
     let relay = tunnel
         .and_then(|tunnel| tunnel.vpn.as_ref()?.relay)
         .map_or(0, |_| RELAY_HEADER);
-    let esp = tunnel.map(|t| Esp::new(t.mode, t.cipher, t.integrity, t.nat_traversal));
-    let inner = esp.map_or(Some(mtu), |esp| esp.largest_inner(mtu));
+    let wrap = tunnel.map(Encapsulation::of);
+    let inner = wrap.map_or(Some(mtu), |wrap| wrap.largest_inner(mtu));
     let inner = inner.expect("links carry at least 576 bytes");
     let mss = (inner - relay - headers) as f64;
-    let wire = esp.map_or(inner, |esp| esp.outer(inner)) + framing;
+    let wire = wrap.map_or(inner, |wrap| wrap.outer(inner, mtu)) + framing;
     if transport.congestion == Congestion::Fluid {
         (mss, 1.0)
     } else {

@@ -61,6 +61,15 @@ struct Owner {
     misled: bool,
 }
 
+/// Where a connection goes, and for what.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    task: Task,
+    ends: [usize; 2],
+    transport: usize,
+    tunnel: Option<usize>,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Task {
     Migration(usize),
@@ -212,14 +221,22 @@ impl<'a> World<'a> {
         let index = self.migrations.len();
         let task = Task::Migration(index);
         let name = format!("connection.vm.{}", vm.name);
-        let connection = self.connect(task, ends, order.transport, order.tunnel, &name, queue);
+        let way = Way {
+            task,
+            ends,
+            transport: order.transport,
+            tunnel: order.tunnel,
+        };
+        let channels = order.multifd();
+        let connection = self.connect(way, channels.unwrap_or(1), &name, queue);
+        let main = channels.map(|_| self.connect(way, 1, &format!("{name}.main"), queue));
         let speed = write_speed(vm.dirty_variation, &self.streams, &vm.name);
         let network = &mut self.network;
         let migration = Migration::start(
             number(index),
             order,
             scenario,
-            connection,
+            (connection, main),
             speed,
             network,
             queue,
@@ -239,7 +256,13 @@ impl<'a> World<'a> {
         } = &self.scenario.traffic[index];
         let name = format!("connection.traffic.{name}");
         let task = Task::Flow(index);
-        let connection = self.connect(task, [*from, *to], *transport, *tunnel, &name, queue);
+        let way = Way {
+            task,
+            ends: [*from, *to],
+            transport: *transport,
+            tunnel: *tunnel,
+        };
+        let connection = self.connect(way, 1, &name, queue);
         self.flows[index].connection = Some(connection);
         if let (0, Some(interval)) = (index, self.scenario.series) {
             self.network.record(connection, interval);
@@ -258,19 +281,20 @@ impl<'a> World<'a> {
         }
     }
 
-    fn connect(
-        &mut self,
-        task: Task,
-        ends: [usize; 2],
-        transport: usize,
-        tunnel: Option<usize>,
-        stream: &str,
-        queue: &mut Queue<Event>,
-    ) -> usize {
+    /// Opens a connection that stands for so many of TCP's.
+    fn connect(&mut self, way: Way, streams: u32, stream: &str, queue: &mut Queue<Event>) -> usize {
+        let Way {
+            task,
+            ends,
+            transport,
+            tunnel,
+        } = way;
         let route = self.route(ends, transport, tunnel);
         let losses = self.streams.stream(stream);
         let settings = &self.scenario.transports[transport];
-        let id = self.network.open(route, settings, 1, losses, queue.now());
+        let id = self
+            .network
+            .open(route, settings, streams, losses, queue.now());
         self.owners.push(Owner {
             task,
             ends,
@@ -439,7 +463,7 @@ impl<'a> World<'a> {
             Task::Migration(index) => {
                 let (migration, network) = (&mut self.migrations[index], &mut self.network);
                 if signals.done {
-                    migration.on_sent(number(index), network, queue);
+                    migration.on_sent(number(index), id, network, queue);
                 }
                 if signals.aborted {
                     migration.fail("TCP gave the migration's connection up", network, queue);

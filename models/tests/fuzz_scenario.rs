@@ -104,7 +104,7 @@ const KEYS: [&str; 54] = [
     "action.m",
 ];
 
-const VALUES: [&str; 57] = [
+const VALUES: [&str; 59] = [
     "\"a\"",
     "\"b\"",
     "\"v\"",
@@ -143,6 +143,8 @@ const VALUES: [&str; 57] = [
     "\"1.0000000001 ns\"",
     "\"100 Mbps\"",
     "\"pre-copy\"",
+    "\"post-copy\"",
+    "{ qemu = { xbzrle = {}, multifd = {} } }",
     "\"fluid\"",
     "\"aes128-gcm\"",
     "\"xen-4.6\"",

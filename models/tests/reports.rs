@@ -146,3 +146,29 @@ fn rows_with_an_error_enter_no_mean() {
     assert_eq!(Some(estimate.mean), sound.values.get(Measure::Throughput));
     assert_eq!(cases[0].errors, Some(("it failed".into(), 1)));
 }
+
+// 1500 - 80 = 1420 bytes for the packet in the tunnel, 52 of them headers of TCP
+// and IP. The client fails over with one round trip of 20 ms.
+#[test]
+fn wireguard_carries_1368_bytes_and_connects_in_a_round_trip() {
+    let row = row(r#"
+tunnel = "vpn"
+[gateway.one]
+site = "right"
+[gateway.two]
+site = "right"
+[tunnel.vpn]
+mode = "wireguard"
+client = "left"
+gateways = ["one", "two"]
+detection.probe = { interval = "500ms", rto_multiple = 3 }
+[action.first]
+at = "20s"
+fail.gateway = "one"
+"#);
+    assert_eq!(row.params.tunnel.as_deref(), Some("wireguard"));
+    assert_eq!(row.params.clock.as_deref(), Some("simulated"));
+    assert_eq!(get(&row.values, Measure::Mss), 1368.0);
+    assert!((get(&row.values, Measure::FailoverReconnect) - 20.0).abs() < 1e-6);
+    assert_eq!(get(&row.values, Measure::IkePhase2), 0.0);
+}

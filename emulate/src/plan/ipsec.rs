@@ -135,7 +135,7 @@ pub fn initiate(own: &End, other: &End, assets: &Assets) -> Argv {
 fn by_hand(tunnel: &Tunnel, ends: [&End; 2], assets: &Assets, plan: &mut Plan) {
     let mode = match tunnel.mode {
         Mode::Transport => "transport",
-        Mode::Tunnel => "tunnel",
+        Mode::Tunnel | Mode::Wireguard => "tunnel",
     };
     for (at, end) in ends.iter().enumerate() {
         let mut batch = String::new();
@@ -282,7 +282,7 @@ fn swanctl_conf(tunnel: &Tunnel, own: &End, others: &[&End], run: &str) -> Strin
     };
     let mode = match tunnel.mode {
         Mode::Transport => "transport",
-        Mode::Tunnel => "tunnel",
+        Mode::Tunnel | Mode::Wireguard => "tunnel",
     };
     let encapsulation = if tunnel.nat_traversal { "yes" } else { "no" };
     let esp = proposal(tunnel);
@@ -296,7 +296,7 @@ fn swanctl_conf(tunnel: &Tunnel, own: &End, others: &[&End], run: &str) -> Strin
     for other in others {
         let selectors = match tunnel.mode {
             Mode::Transport => String::new(),
-            Mode::Tunnel => format!(
+            Mode::Tunnel | Mode::Wireguard => format!(
                 "        local_ts = {}\n        remote_ts = {}\n",
                 own.networks.join(","),
                 other.networks.join(",")

@@ -158,6 +158,15 @@ fn live(
         plan,
     );
     guest::prepare(vm, assets, plan);
+    plan.start(
+        "the user asks the guest without end",
+        "probe",
+        assets.inside(
+            "user",
+            assets.tool(["probe", "--to", &format!("{GUEST}:7"), "--interval", PROBE]),
+        ),
+        super::Ready::Now,
+    );
     plan.push("the guest writes", super::Action::Pause(SETTLE));
     let limit = Duration::from_nanos(order.time_limit.as_nanos());
     plan.measure(
@@ -170,6 +179,7 @@ fn live(
         "the user notices",
         super::Action::Pause(Duration::from_millis(300)),
     );
+    plan.stop("the user's account", "probe");
     guest::verify(guest::Role::Target, assets, plan);
     Ok(())
 }

@@ -4,7 +4,8 @@
 //! quick mode 3) and IKEv2 (RFC 7296: 4) as round trips the initiator waits
 //! for, plus the computation of both ends. After quick mode's second message
 //! the initiator may send data, so its third costs it no waiting; the same
-//! holds for the third message of aggressive mode.
+//! holds for the third message of aggressive mode. WireGuard's handshake is a
+//! message each way.
 //!
 //! Leaves out: lost messages (the BitVisor client sends none again), cookies,
 //! certificates that need fragments, EAP.
@@ -22,6 +23,7 @@ pub fn messages(ike: Ike) -> u32 {
         Ike::Ikev1Main => 6 + 3,
         Ike::Ikev1Aggressive => 3 + 3,
         Ike::Ikev2 => 4,
+        Ike::Wireguard => 2,
     }
 }
 
@@ -32,6 +34,7 @@ pub fn round_trips(ike: Ike) -> (u64, u64) {
         Ike::Ikev1Main => (3, 1),
         Ike::Ikev1Aggressive => (1, 1),
         Ike::Ikev2 => (2, 0),
+        Ike::Wireguard => (1, 0),
     }
 }
 

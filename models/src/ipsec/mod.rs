@@ -1,4 +1,5 @@
-//! What IPsec adds to packets: exact ESP sizes.
+//! What tunnels add to packets: exact sizes of ESP; WireGuard's are in
+//! [`wireguard`].
 //!
 //! Models the size of an ESP packet as Linux builds it (`esp4_offload.c`:
 //! 8 bytes of SPI and sequence number, the initialisation vector, payload and
@@ -14,8 +15,9 @@
 
 pub mod dpd;
 pub mod ike;
+pub mod wireguard;
 
-use crate::scenario::{Cipher, Integrity, Mode};
+use crate::scenario::{Cipher, Integrity, Mode, Tunnel};
 
 /// IPv4 header without options.
 pub const IP_HEADER: u64 = 20;
@@ -23,10 +25,55 @@ const UDP_HEADER: u64 = 8;
 const ESP_HEADER: u64 = 8;
 const ESP_TRAILER: u64 = 2;
 
+/// What a tunnel does to the size of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// IPsec.
+    Esp(Esp),
+    /// WireGuard.
+    Wireguard,
+}
+
+impl Encapsulation {
+    /// That of a tunnel.
+    pub fn of(tunnel: &Tunnel) -> Self {
+        let wrapped = match tunnel.mode {
+            Mode::Transport => false,
+            Mode::Tunnel => true,
+            Mode::Wireguard => return Self::Wireguard,
+        };
+        Self::Esp(Esp::new(
+            wrapped,
+            tunnel.cipher,
+            tunnel.integrity,
+            tunnel.nat_traversal,
+        ))
+    }
+
+    /// Size of the IP packet on the wire for an IP packet of `inner` bytes on a
+    /// path with this MTU.
+    pub fn outer(&self, inner: u64, mtu: u64) -> u64 {
+        match self {
+            Self::Esp(esp) => esp.outer(inner),
+            Self::Wireguard => wireguard::outer(inner, mtu),
+        }
+    }
+
+    /// Largest IP packet that fits when packets on the wire may have `mtu`
+    /// bytes, or `None` when nothing fits.
+    pub fn largest_inner(&self, mtu: u64) -> Option<u64> {
+        match self {
+            Self::Esp(esp) => esp.largest_inner(mtu),
+            Self::Wireguard => wireguard::largest_inner(mtu),
+        }
+    }
+}
+
 /// What ESP does to the size of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Esp {
-    mode: Mode,
+    /// Whether the whole packet is wrapped: tunnel mode.
+    wrapped: bool,
     nat_traversal: bool,
     iv: u64,
     align: u64,
@@ -34,10 +81,10 @@ pub struct Esp {
 }
 
 impl Esp {
-    /// ESP with these algorithms. `integrity` is `None` for an AEAD cipher,
-    /// whose tag is its check value.
+    /// ESP with these algorithms, in tunnel mode or else in transport mode.
+    /// `integrity` is `None` for an AEAD cipher, whose tag is its check value.
     pub fn new(
-        mode: Mode,
+        wrapped: bool,
         cipher: Cipher,
         integrity: Option<Integrity>,
         nat_traversal: bool,
@@ -45,7 +92,7 @@ impl Esp {
         let (iv, block, tag) = cipher_sizes(cipher);
         let icv = tag + integrity.map_or(0, icv_size);
         Self {
-            mode,
+            wrapped,
             nat_traversal,
             iv,
             align: block.max(4),
@@ -55,9 +102,10 @@ impl Esp {
 
     /// Size of the IP packet on the wire for an IP packet of `inner` bytes.
     pub fn outer(&self, inner: u64) -> u64 {
-        let payload = match self.mode {
-            Mode::Transport => inner - IP_HEADER,
-            Mode::Tunnel => inner,
+        let payload = if self.wrapped {
+            inner
+        } else {
+            inner - IP_HEADER
         };
         self.fixed() + (payload + ESP_TRAILER).next_multiple_of(self.align)
     }
@@ -67,9 +115,10 @@ impl Esp {
     pub fn largest_inner(&self, mtu: u64) -> Option<u64> {
         let room = mtu.checked_sub(self.fixed())? / self.align * self.align;
         let payload = room.checked_sub(ESP_TRAILER)?;
-        Some(match self.mode {
-            Mode::Transport => payload + IP_HEADER,
-            Mode::Tunnel => payload,
+        Some(if self.wrapped {
+            payload
+        } else {
+            payload + IP_HEADER
         })
     }
 
@@ -103,9 +152,9 @@ fn icv_size(integrity: Integrity) -> u64 {
 mod tests {
     use super::*;
 
-    fn esp(mode: Mode, cipher: Cipher, nat: bool) -> Esp {
+    fn esp(wrapped: bool, cipher: Cipher, nat: bool) -> Esp {
         let integrity = (cipher == Cipher::Aes128Cbc).then_some(Integrity::HmacSha1);
-        Esp::new(mode, cipher, integrity, nat)
+        Esp::new(wrapped, cipher, integrity, nat)
     }
 
     // 1500 - 20 (IP) - 8 (ESP) - 16 (IV) - 12 (ICV) = 1444, down to a multiple
@@ -113,21 +162,21 @@ mod tests {
     // -> 1424 -> 1422. GCM: 1500 - 20 - 8 - 8 - 16 = 1448 -> 1446.
     #[test]
     fn largest_payloads_at_1500_bytes_are_those_of_rfc_arithmetic() {
-        let largest = |cipher, nat| esp(Mode::Tunnel, cipher, nat).largest_inner(1500).unwrap();
+        let largest = |cipher, nat| esp(true, cipher, nat).largest_inner(1500).unwrap();
         assert_eq!(largest(Cipher::Aes128Cbc, false), 1438);
         assert_eq!(largest(Cipher::Aes128Cbc, true), 1422);
         assert_eq!(largest(Cipher::Aes128Gcm, false), 1446);
         assert_eq!(largest(Cipher::ChaCha20Poly1305, true), 1438);
-        let transport = esp(Mode::Transport, Cipher::Aes128Cbc, false);
+        let transport = esp(false, Cipher::Aes128Cbc, false);
         assert_eq!(transport.largest_inner(1500), Some(1458));
     }
 
     #[test]
     fn the_largest_inner_packet_fits_and_one_byte_more_does_not() {
-        for mode in [Mode::Transport, Mode::Tunnel] {
+        for wrapped in [false, true] {
             for cipher in [Cipher::Aes128Cbc, Cipher::Aes128Gcm, Cipher::TripleDesCbc] {
                 for mtu in 576..=1600 {
-                    let esp = esp(mode, cipher, mtu % 2 == 0);
+                    let esp = esp(wrapped, cipher, mtu % 2 == 0);
                     let inner = esp.largest_inner(mtu).unwrap();
                     assert!(esp.outer(inner) <= mtu);
                     assert!(esp.outer(inner + 1) > mtu);
@@ -139,6 +188,6 @@ mod tests {
     // An ACK of 52 bytes in tunnel mode: 20 + 8 + 16 + pad16(54) = 64, + 12 = 120.
     #[test]
     fn a_bare_acknowledgement_grows_to_120_bytes_with_cbc() {
-        assert_eq!(esp(Mode::Tunnel, Cipher::Aes128Cbc, false).outer(52), 120);
+        assert_eq!(esp(true, Cipher::Aes128Cbc, false).outer(52), 120);
     }
 }

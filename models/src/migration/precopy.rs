@@ -9,12 +9,17 @@
 //! - QEMU sends until what is left fits the downtime limit, then reads the
 //!   bitmap; pages that are still left and dirty again count once. Zero pages
 //!   cost a header and the scan. Between two readings at least 50 ms pass
-//!   (`MAX_WAIT` in `ram.c`).
+//!   (`MAX_WAIT` in `ram.c`). What XBZRLE and multifd make of pages is in
+//!   [`super::wire`]. Post-copy ends the rounds at the first reading.
 //! - SimGrid sends whole rounds, waits for each to arrive, and counts in whole
 //!   bytes.
 //!
-//! Leaves out: the cost of reading the bitmap, XBZRLE, multifd, pages that are
-//! freed, QEMU's clearing of the bitmap in chunks of 1 GiB.
+//! Leaves out: the cost of reading the bitmap, pages that are freed, QEMU's
+//! clearing of the bitmap in chunks of 1 GiB, that QEMU's bandwidth is that of
+//! the last 100 ms (a socket takes bytes in bursts of a third of its buffer).
+//! The source learns of the target's success half a round trip later
+//! (`return-path`): that lengthens neither downtime nor total time, which end
+//! when the guest runs.
 //!
 //! Who would notice: users with hundreds of GiB of memory, where a reading of
 //! the bitmap takes longer than a round.
@@ -23,7 +28,7 @@ use sim_core::{SimDuration, SimTime};
 
 use crate::dirty::{DirtyModel, PAGE};
 use crate::migration::stop_rule::{Throttle, qemu_stops, xen40_stops, xen46_stops};
-use crate::migration::{PAGE_HEADER, ZERO_PAGE};
+use crate::migration::wire::{self, Cache, PAGE_HEADER};
 use crate::network::Goal;
 use crate::record::Measure;
 use crate::scenario::{Qemu, StopRule, Vm};
@@ -61,8 +66,24 @@ pub struct PreCopy {
     /// Zero pages sent as a header and a byte.
     duplicates: f64,
     total_bytes: f64,
-    /// Bytes on the wire that QEMU has not sent yet at the last reading.
+    /// What the last reading left to send: pages, with SimGrid bytes.
     remaining: f64,
+    /// Bytes of a plain page, and the mean of those that are being sent.
+    plain: f64,
+    page: f64,
+    xbzrle: Option<Xbzrle>,
+    /// Channels of multifd.
+    channels: u32,
+    /// Whether post-copy follows, and the pages that are left to it.
+    post_copy: bool,
+    postponed: Option<f64>,
+}
+
+/// XBZRLE's cache, and the bytes of a page that is in it.
+#[derive(Debug)]
+struct Xbzrle {
+    cache: Cache,
+    encoded: Option<f64>,
 }
 
 /// What the migration sees of its connection.
@@ -81,6 +102,8 @@ pub enum Step {
     Send(f64, Goal),
     /// Stop the guest.
     Suspend,
+    /// Stop the guest; post-copy sends what is not written yet.
+    SwitchOver,
 }
 
 impl PreCopy {
@@ -91,13 +114,23 @@ impl PreCopy {
         vm: &Vm,
         zero_scan: ByteRate,
         speed: f64,
+        post_copy: bool,
     ) -> Self {
-        let elides = matches!(rule, StopRule::Qemu(_));
+        let qemu = match rule {
+            StopRule::Qemu(qemu) => Some(qemu),
+            _ => None,
+        };
+        let channels = qemu.and_then(|qemu| qemu.multifd);
+        let plain = wire::page(channels.is_some());
+        let xbzrle = qemu.and_then(|qemu| qemu.xbzrle).map(|size| Xbzrle {
+            cache: Cache::new(size),
+            encoded: wire::encoded(vm.dirty_change),
+        });
         Self {
             rule: rule.clone(),
             model,
             pages: vm.memory.as_f64() / PAGE as f64,
-            zero: if elides { vm.zero } else { 0.0 },
+            zero: qemu.map_or(0.0, |_| vm.zero),
             zero_scan,
             speed,
             throttle: None,
@@ -113,6 +146,12 @@ impl PreCopy {
             duplicates: 0.0,
             total_bytes: 0.0,
             remaining: 0.0,
+            plain,
+            page: plain,
+            xbzrle,
+            channels: channels.unwrap_or(0),
+            post_copy,
+            postponed: None,
         }
     }
 
@@ -169,7 +208,7 @@ impl PreCopy {
         }
     }
 
-    /// Bytes to send while the guest is stopped.
+    /// Bytes of memory, or of what stands for it, to send while the guest is stopped.
     pub fn last_round(&mut self, now: SimTime, suspend_pages: f64) -> f64 {
         self.round += 1;
         if matches!(self.rule, StopRule::Simgrid { .. }) {
@@ -178,9 +217,31 @@ impl PreCopy {
         }
         let (dirty, _) = self.read_bitmap(now);
         let pages = (dirty + suspend_pages).min(self.pages);
-        let new = self.merge(pages, self.remaining / (PAGE as f64 + PAGE_HEADER));
+        if let Some(postponed) = self.postponed {
+            let postponed = self.merge(pages, postponed);
+            self.postponed = Some(postponed);
+            return wire::discard(self.model.ranges(postponed));
+        }
+        let new = self.merge(pages, self.remaining);
         self.total_sent += new;
-        new * (PAGE as f64 + PAGE_HEADER)
+        new * self.page + wire::end_of_pass(self.channels)
+    }
+
+    /// Bytes of memory that were given to the network and not written to the
+    /// socket: post-copy sends them.
+    pub fn take_back(&mut self, bytes: f64) {
+        self.total_bytes -= bytes;
+        self.total_sent -= bytes / self.page;
+    }
+
+    /// Bytes of the pages that are left to post-copy.
+    pub fn postponed_bytes(&mut self) -> f64 {
+        let pages = self.postponed.unwrap_or(0.0);
+        if pages > 0.0 {
+            self.round += 1;
+            self.total_sent += pages;
+        }
+        pages * self.plain
     }
 
     /// When the round that was sent at `now`, and will have arrived at
@@ -220,7 +281,7 @@ impl PreCopy {
         self.sent = dirty - skip;
         let bytes = match self.rule {
             StopRule::Simgrid { .. } => (dirty * PAGE as f64).floor(),
-            _ => self.sent * (zero * ZERO_PAGE + (1.0 - zero) * (PAGE as f64 + PAGE_HEADER)),
+            _ => self.sent * wire::mean_page(zero, self.page) + wire::end_of_pass(self.channels),
         };
         self.bytes = bytes;
         self.total_sent += self.sent;
@@ -296,21 +357,40 @@ impl PreCopy {
     }
 
     fn qemu_round(&mut self, now: SimTime, sight: Sight, limit: SimDuration) -> Step {
-        let unit = PAGE as f64 + PAGE_HEADER;
-        let (new, _) = self.read_bitmap(now);
+        let since = self.clean_since;
+        let (new, per_class) = self.read_bitmap(now);
         if let Some(throttle) = &mut self.throttle {
             throttle.on_sync(now, new * PAGE as f64, self.total_bytes - sight.left);
         }
-        let waiting = sight.left / unit;
+        let waiting = sight.left / self.page;
         let pending = self.merge(new, waiting);
         // What waits is in the connection already; only the rest is added.
         let added = pending - waiting;
         if qemu_stops(pending * PAGE as f64, sight.rate, limit) {
             // The last round sends what is added; nothing is dirtied any more.
-            self.remaining = added * unit;
+            self.remaining = added;
+            self.page = self.mean_page(&per_class, since, now);
             return Step::Suspend;
         }
+        if self.post_copy {
+            self.postponed = Some(pending);
+            return Step::SwitchOver;
+        }
+        self.page = self.mean_page(&per_class, since, now);
         self.send(now, added, 0.0)
+    }
+
+    /// Mean bytes of the pages of a reading.
+    fn mean_page(&mut self, dirty: &[f64], since: SimTime, now: SimTime) -> f64 {
+        let Some(xbzrle) = &mut self.xbzrle else {
+            return self.plain;
+        };
+        let pages: Vec<f64> = (0..self.model.classes())
+            .map(|class| self.model.pages_of(class, since, now))
+            .collect();
+        let found = xbzrle.cache.look_up(dirty, &pages);
+        let encoded = xbzrle.encoded.unwrap_or(self.plain);
+        found * encoded + (1.0 - found) * self.plain
     }
 
     /// Pages that are in one of two sets of these sizes, spread at random.

@@ -11,7 +11,7 @@ use sim_core::{EventId, Queue, SimDuration, SimTime, Stream};
 
 use super::Goal;
 use crate::scenario::{Congestion, Transport};
-use crate::tcp::buffer::Memory;
+use crate::tcp::buffer::{self, Memory};
 use crate::tcp::rto::{Bounds, Ladder};
 use crate::tcp::{Repair, Round, Window, Windows};
 use crate::units::Bytes;
@@ -27,6 +27,8 @@ pub(super) struct Connection {
     flight_cap: f64,
     /// Payload that the sender keeps at most, bytes.
     send_buffer: f64,
+    /// Whether that is less than what the receiver offers.
+    buffer_binds: bool,
     /// Rate of the application, payload bytes a second: as the transport has
     /// it, and with the limit of its owner.
     pub(super) own_rate: f64,
@@ -120,6 +122,8 @@ impl Connection {
             base_rtt: route.rtt().as_secs_f64(),
             window,
             flight_cap,
+            buffer_binds: transport.send_buffer.as_f64()
+                < transport.receive_window.as_f64().min(channel),
             send_buffer: transport.send_buffer.as_f64() * f64::from(streams),
             own_rate,
             max_rate: own_rate,
@@ -184,7 +188,18 @@ impl Connection {
         } else {
             f64::INFINITY
         };
-        rate.min(self.max_rate)
+        rate.min(self.refilled()).min(self.max_rate)
+    }
+
+    /// Payload rate of a program that fills its send buffer again whenever a part
+    /// of it is free, which is once that part has passed the bottleneck and was
+    /// acknowledged. Only where this buffer is the smallest of all.
+    fn refilled(&self) -> f64 {
+        if !self.buffer_binds {
+            return f64::INFINITY;
+        }
+        let part = self.send_buffer * buffer::WOKEN * self.route.ratio / self.bottleneck;
+        self.send_buffer / (self.base_rtt + part)
     }
 
     /// Payload rate with the largest window.

@@ -15,8 +15,8 @@ use sim_core::{SimDuration, SimTime};
 use super::document::{Table, find, place};
 use super::fault::{Fault, Faults, quote};
 use super::file::{
-    CipherFile, CongestionFile, DetectionFile, LinkFile, Named, ScenarioFile, TransportFile,
-    TunnelFile,
+    CipherFile, CongestionFile, DetectionFile, IkeFile, LinkFile, ModeFile, Named, ScenarioFile,
+    TransportFile, TunnelFile,
 };
 use super::trace::Traces;
 use super::{Detection, Gateway, Host, Link, Scenario, Transport, Tunnel, Vpn};
@@ -398,8 +398,50 @@ impl Builder<'_, '_, '_> {
 
     fn tunnel(&mut self, name: &str, file: &TunnelFile) -> Tunnel {
         let at = |key| ["tunnel", name, key];
+        let (cipher, ike) = if file.mode == ModeFile::Wireguard {
+            self.wireguard(name, file);
+            (CipherFile::ChaCha20Poly1305, IkeFile::Wireguard)
+        } else {
+            (self.esp(name, file), file.ike)
+        };
+        self.positive(
+            &at("throughput"),
+            file.throughput.map_or(1, BitRate::bits_per_second),
+            "nothing could be sent; leave it out for no bound",
+        );
+        let connect_timeout = ["tunnel", name, "connect_timeout"];
+        self.positive_span(&connect_timeout, file.connect_timeout);
+        Tunnel {
+            name: name.to_owned(),
+            mode: file.mode,
+            cipher,
+            integrity: file.integrity,
+            nat_traversal: file.nat_traversal,
+            ike,
+            phase1_time: file.phase1_time.get(),
+            phase2_time: file.phase2_time.get(),
+            connect_timeout: file.connect_timeout.get(),
+            throughput: file.throughput,
+            packet_time: file.packet_time.get(),
+            vpn: self.vpn(name, file),
+        }
+    }
+
+    /// The cipher of an ESP tunnel, with what belongs to it.
+    fn esp(&mut self, name: &str, file: &TunnelFile) -> CipherFile {
+        let at = |key| ["tunnel", name, key];
+        if file.ike == IkeFile::Wireguard {
+            let help = "write `mode = \"wireguard\"`, or another `ike`";
+            self.fault(&at("ike"), "ESP has no handshake of WireGuard", help);
+        }
+        let Some(cipher) = file.cipher else {
+            let message = format!("`tunnel.{name}` has no `cipher`");
+            let help = "add, for example, `cipher = \"aes128-gcm\"`";
+            self.fault(&["tunnel", name], message, help);
+            return CipherFile::Null;
+        };
         let aead = matches!(
-            file.cipher,
+            cipher,
             CipherFile::Aes128Gcm | CipherFile::Aes256Gcm | CipherFile::ChaCha20Poly1305
         );
         if aead && file.integrity.is_some() {
@@ -418,26 +460,30 @@ impl Builder<'_, '_, '_> {
             let message = format!("`tunnel.{name}` has no `integrity`");
             self.fault(&at("cipher"), message, "this cipher does not protect integrity; add, for example, `integrity = \"hmac-sha256\"`");
         }
-        self.positive(
-            &at("throughput"),
-            file.throughput.map_or(1, BitRate::bits_per_second),
-            "nothing could be sent; leave it out for no bound",
-        );
-        let connect_timeout = ["tunnel", name, "connect_timeout"];
-        self.positive_span(&connect_timeout, file.connect_timeout);
-        Tunnel {
-            name: name.to_owned(),
-            mode: file.mode,
-            cipher: file.cipher,
-            integrity: file.integrity,
-            nat_traversal: file.nat_traversal,
-            ike: file.ike,
-            phase1_time: file.phase1_time.get(),
-            phase2_time: file.phase2_time.get(),
-            connect_timeout: file.connect_timeout.get(),
-            throughput: file.throughput,
-            packet_time: file.packet_time.get(),
-            vpn: self.vpn(name, file),
+        cipher
+    }
+
+    /// Reports what WireGuard leaves no choice of.
+    fn wireguard(&mut self, name: &str, file: &TunnelFile) {
+        let chacha = CipherFile::ChaCha20Poly1305;
+        let odd = [
+            ("cipher", file.cipher.is_some_and(|cipher| cipher != chacha)),
+            ("integrity", file.integrity.is_some()),
+            ("nat_traversal", file.nat_traversal),
+            (
+                "ike",
+                !matches!(file.ike, IkeFile::None | IkeFile::Wireguard),
+            ),
+        ];
+        for (key, _) in odd.into_iter().filter(|(_, odd)| *odd) {
+            let fault = Fault::new(
+                self.span(&["tunnel", name, key]),
+                format!("WireGuard has no choice of `{key}`"),
+                "",
+            )
+            .related(self.span(&["tunnel", name, "mode"]), "WireGuard")
+            .help(format!("remove `{key}`"));
+            self.faults.push(fault);
         }
     }
 

@@ -52,7 +52,7 @@ pub struct ScenarioFile {
     /// How TCP is configured for a kind of connection.
     #[serde(default)]
     pub transport: Named<TransportFile>,
-    /// IPsec tunnels.
+    /// IPsec and WireGuard tunnels.
     #[serde(default)]
     pub tunnel: Named<TunnelFile>,
     /// Bulk TCP flows of guests and other users of the network.
@@ -205,6 +205,10 @@ pub struct VmFile {
     pub boot: Span,
     /// How the guest writes to its memory.
     pub dirty: Option<DirtyFile>,
+    /// Bytes of a page that a write to it changes, always the same ones; what XBZRLE saves
+    /// depends on it.
+    #[serde(default = "defaults::dirty_change")]
+    pub dirty_change: Bytes,
     /// Coefficient of variation of the write rate between replications.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 2.0))]
@@ -346,14 +350,14 @@ pub enum CongestionFile {
     Fluid,
 }
 
-/// An IPsec tunnel.
+/// An IPsec or WireGuard tunnel.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TunnelFile {
-    /// ESP mode.
+    /// ESP mode, or WireGuard.
     pub mode: ModeFile,
-    /// Cipher.
-    pub cipher: CipherFile,
+    /// Cipher; WireGuard has but one, and needs none here.
+    pub cipher: Option<CipherFile>,
     /// Integrity algorithm; leave it out with an AEAD cipher.
     pub integrity: Option<IntegrityFile>,
     /// ESP in UDP, for paths with NAT.
@@ -387,7 +391,7 @@ pub struct TunnelFile {
     pub relay: Option<RelayFile>,
 }
 
-/// ESP mode.
+/// ESP mode, or another kind of tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModeFile {
@@ -395,6 +399,8 @@ pub enum ModeFile {
     Transport,
     /// The whole packet is wrapped in a new one.
     Tunnel,
+    /// No ESP: WireGuard, whose key exchange is implied.
+    Wireguard,
 }
 
 /// ESP cipher.
@@ -445,6 +451,8 @@ pub enum IkeFile {
     Ikev1Aggressive,
     /// RFC 7296: 4 messages.
     Ikev2,
+    /// WireGuard's handshake: 2 messages. Implied by `mode = "wireguard"`.
+    Wireguard,
 }
 
 /// How the client finds out that its gateway is dead.
@@ -610,7 +618,8 @@ pub struct MigrateFile {
     pub transport: String,
     /// Tunnel it goes through.
     pub tunnel: Option<String>,
-    /// What ends pre-copy; needed with `method = "pre-copy"`.
+    /// What ends pre-copy; needed with `method = "pre-copy"`. With `method = "post-copy"` it may
+    /// give QEMU's parameters.
     pub stop_rule: Option<StopRuleFile>,
     /// Give the migration up after this time.
     #[serde(default = "defaults::time_limit")]
@@ -625,6 +634,9 @@ pub enum MethodFile {
     PreCopy,
     /// Stop the guest, copy its memory, run it at the target.
     StopAndCopy,
+    /// Copy memory once while the guest runs, move its state, run it at the target, and copy
+    /// what it wrote to meanwhile (QEMU).
+    PostCopy,
     /// Shut down, encrypt the whole image, copy it, decrypt, boot.
     EncryptedImage,
     /// Shut down, compress the image, encrypt, copy, decrypt, decompress, boot.
@@ -657,6 +669,10 @@ pub struct QemuFile {
     pub downtime_limit: Span,
     /// `max-bandwidth`.
     pub max_bandwidth: ByteRate,
+    /// Send what changed of a page instead of the page, where its last content is in a cache.
+    pub xbzrle: Option<XbzrleFile>,
+    /// Send pages over several TCP connections.
+    pub multifd: Option<MultifdFile>,
     /// Slow the guest down when it dirties pages too fast.
     pub auto_converge: bool,
     /// `throttle-trigger-threshold` in percent.
@@ -679,12 +695,47 @@ impl Default for QemuFile {
         Self {
             downtime_limit: Span::from_millis(300),
             max_bandwidth: ByteRate::from_bytes_per_second(128 << 20),
+            xbzrle: None,
+            multifd: None,
             auto_converge: false,
             throttle_trigger: 50,
             throttle_initial: 20,
             throttle_increment: 10,
             throttle_max: 99,
         }
+    }
+}
+
+/// Parameters of XBZRLE.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct XbzrleFile {
+    /// `xbzrle-cache-size`: a power of two.
+    pub cache: Bytes,
+}
+
+impl Default for XbzrleFile {
+    /// The default of QEMU's `migration/options.c`.
+    fn default() -> Self {
+        Self {
+            cache: Bytes::new(64 << 20),
+        }
+    }
+}
+
+/// Parameters of multifd.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MultifdFile {
+    /// `multifd-channels`.
+    #[schemars(range(min = 1, max = 255))]
+    pub channels: u32,
+}
+
+impl Default for MultifdFile {
+    /// The default of QEMU's `migration/options.c`.
+    fn default() -> Self {
+        Self { channels: 2 }
     }
 }
 
@@ -890,6 +941,10 @@ mod defaults {
     }
     pub(super) fn device_state() -> Bytes {
         Bytes::new(MIB)
+    }
+    /// A word.
+    pub(super) fn dirty_change() -> Bytes {
+        Bytes::new(8)
     }
     pub(super) fn sequential() -> PatternFile {
         PatternFile::Sequential

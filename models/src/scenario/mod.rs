@@ -215,6 +215,8 @@ pub struct Vm {
     pub boot: SimDuration,
     /// How it writes to its memory.
     pub dirty: Dirty,
+    /// Bytes of a page that a write to it changes: 1 to 4096.
+    pub dirty_change: Bytes,
     /// Coefficient of variation of the write rate between replications.
     pub dirty_variation: f64,
 }
@@ -442,10 +444,26 @@ pub struct Migrate {
     pub transport: usize,
     /// Tunnel it goes through.
     pub tunnel: Option<usize>,
-    /// What ends pre-copy; `Some` exactly with `Method::PreCopy`.
+    /// What ends pre-copy; `Some` exactly with `Method::PreCopy` and, as
+    /// `StopRule::Qemu`, with `Method::PostCopy`.
     pub stop_rule: Option<StopRule>,
     /// Given up after this time.
     pub time_limit: SimDuration,
+}
+
+impl Migrate {
+    /// QEMU's parameters, where QEMU migrates.
+    pub fn qemu(&self) -> Option<&Qemu> {
+        match &self.stop_rule {
+            Some(StopRule::Qemu(qemu)) => Some(qemu),
+            _ => None,
+        }
+    }
+
+    /// Channels of multifd, where it is on.
+    pub fn multifd(&self) -> Option<u32> {
+        self.qemu()?.multifd
+    }
 }
 
 /// What ends pre-copy.
@@ -469,6 +487,10 @@ pub struct Qemu {
     pub downtime_limit: SimDuration,
     /// `max-bandwidth`.
     pub max_bandwidth: ByteRate,
+    /// Size of XBZRLE's cache, where it is on; a power of two, at least a page.
+    pub xbzrle: Option<Bytes>,
+    /// Channels of multifd, where it is on; never with XBZRLE or post-copy.
+    pub multifd: Option<u32>,
     /// Auto-converge, where it is on.
     pub auto_converge: Option<AutoConverge>,
 }

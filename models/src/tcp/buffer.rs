@@ -9,7 +9,10 @@
 //! hand them down in one piece, and every segment pays alone where it may not:
 //! before ESP (`sock.c: sk_setup_caps`). A program that has filled the buffer
 //! sleeps until a third of it is free (`sk_stream_write_space`), so that the
-//! buffer is between two thirds full and full: five sixths in the mean.
+//! buffer is between two thirds full and full: five sixths in the mean. Where the
+//! buffer is smaller than what path and receiver would take, this costs rate too:
+//! a third is written when all of the third before it has been acknowledged, so
+//! a buffer passes in a round trip and the bottleneck's time for a third.
 //!
 //! Leaves out: memory pressure, buffers that the program sets itself
 //! (`SO_SNDBUF`), kernels with another size of the bookkeeping, the moment in
@@ -31,8 +34,10 @@ const SK_BUFF: u64 = 256;
 const BOOKKEEPING: f64 = 1280.0;
 /// Largest buffer that is handed down in one piece.
 const LARGEST_PIECE: f64 = 65_536.0;
+/// Share of the buffer that is free when the program is woken.
+pub const WOKEN: f64 = 1.0 / 3.0;
 /// How full the buffer is in the mean.
-const FILLED: f64 = 5.0 / 6.0;
+const FILLED: f64 = 1.0 - WOKEN / 2.0;
 
 /// What segments cost in memory.
 #[derive(Clone, Copy, Debug, PartialEq)]

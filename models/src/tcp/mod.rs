@@ -2,11 +2,12 @@
 //!
 //! Models a sender's window as one number that changes once a round trip: slow
 //! start (RFC 5681), HyStart as Linux does it (ACK train and delay increase,
-//! `tcp_cubic.c`), CUBIC (RFC 9438) or Reno (RFC 5681) in congestion avoidance,
-//! one reduction a round however many packets were lost, a time-out when the
-//! window is too small for three duplicate acknowledgements (RFC 5681), and the
-//! halving of an idle window a time-out (RFC 7661's predecessor, Linux's
-//! `tcp_slow_start_after_idle`).
+//! `tcp_cubic.c: hystart_update`; the window grows with each acknowledgement
+//! until half a round-trip time of them has come in, and stops there), CUBIC (RFC
+//! 9438) or Reno (RFC 5681) in congestion avoidance, one reduction a round however
+//! many packets were lost, a time-out when the window is too small for three
+//! duplicate acknowledgements (RFC 5681), and the halving of an idle window a
+//! time-out (RFC 7661's predecessor, Linux's `tcp_slow_start_after_idle`).
 //!
 //! Leaves out: single packets, SACK scoreboards and PRR (a reduction takes
 //! effect in one step), delayed acknowledgements (Linux counts bytes), pacing,
@@ -113,6 +114,7 @@ impl Window {
                 Control::Reno => self.size = reno::grow(self.size),
             }
         } else if self.hystart && self.size >= HYSTART_LOW_WINDOW && hystart_stops(round) {
+            self.size += self.size * hystart_grown(round);
             self.threshold = self.size;
         } else {
             // A threshold inside the doubling is where slow start ends.
@@ -254,6 +256,17 @@ fn hystart_stops(round: Round) -> bool {
     round.train >= round.base_rtt / 2.0 || round.rtt - round.base_rtt >= allowed
 }
 
+/// Share of a window that is acknowledged, and lets the window grow, before
+/// HyStart stops: until the acknowledgements have come in for half the round-trip
+/// time; nearly none where the delay gave the queue away at the first ones.
+fn hystart_grown(round: Round) -> f64 {
+    if round.train >= round.base_rtt / 2.0 && round.train > 0.0 {
+        round.base_rtt / 2.0 / round.train
+    } else {
+        0.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,7 +313,14 @@ mod tests {
             ..round(0.1)
         });
         assert!(!window.in_slow_start());
-        assert_eq!(window.size(), 64.0);
+        assert_eq!(window.size(), 128.0);
+        // Of a train twice as long half was acknowledged by then, and grew the window.
+        let mut window = Window::new(Congestion::Cubic, true, 64);
+        window.on_round(Round {
+            train: 0.1,
+            ..round(0.1)
+        });
+        assert_eq!(window.size(), 96.0);
     }
 
     #[test]

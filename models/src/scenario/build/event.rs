@@ -7,7 +7,8 @@ use sim_core::SimTime;
 use super::Builder;
 use crate::scenario::fault::{Fault, quote};
 use crate::scenario::file::{
-    ActionFile, DistributionFile, ElementFile, MethodFile, MigrateFile, StopRuleFile, TrafficFile,
+    ActionFile, DistributionFile, ElementFile, MethodFile, MigrateFile, QemuFile, StopRuleFile,
+    TrafficFile,
 };
 use crate::scenario::{
     Action, AutoConverge, Element, Migrate, Qemu, StopRule, Traffic, What, When,
@@ -188,20 +189,7 @@ impl<'a> Builder<'a, '_, '_> {
         if let (Some(_), Some(_)) = (vm, to) {
             self.move_between_hosts(action, file);
         }
-        let pre_copy = file.method == MethodFile::PreCopy;
-        if pre_copy && file.stop_rule.is_none() {
-            let help = "add `stop_rule`, for example `stop_rule = \"xen-4.6\"` or `stop_rule = { qemu = {} }`";
-            self.fault(&at("method"), "pre-copy needs a `stop_rule`", help);
-        } else if !pre_copy && file.stop_rule.is_some() {
-            let fault = Fault::new(
-                self.span(&at("stop_rule")),
-                "only pre-copy has a `stop_rule`",
-                "",
-            )
-            .related(self.span(&at("method")), "another method")
-            .help("remove `stop_rule`");
-            self.faults.push(fault);
-        }
+        let stop_rule = self.method_rule(action, file);
         self.positive_span(&at("time_limit"), file.time_limit);
         Migrate {
             vm: vm.unwrap_or(0),
@@ -209,11 +197,62 @@ impl<'a> Builder<'a, '_, '_> {
             method: file.method,
             transport: self.refer_transport(&file.transport, &at("transport")),
             tunnel: self.refer_tunnel(file.tunnel.as_deref(), &at("tunnel")),
-            stop_rule: file
-                .stop_rule
-                .as_ref()
-                .map(|rule| self.stop_rule(action, rule)),
+            stop_rule,
             time_limit: file.time_limit.get(),
+        }
+    }
+
+    /// What ends the pre-copy of a migration, where its method has one.
+    fn method_rule(&mut self, action: &str, file: &MigrateFile) -> Option<StopRule> {
+        let at = |key| ["action", action, "migrate", key];
+        match (file.method, &file.stop_rule) {
+            (MethodFile::PreCopy, None) => {
+                let help = "add `stop_rule`, for example `stop_rule = \"xen-4.6\"` or `stop_rule = { qemu = {} }`";
+                self.fault(&at("method"), "pre-copy needs a `stop_rule`", help);
+                None
+            }
+            (MethodFile::PreCopy, Some(rule)) => Some(self.stop_rule(action, rule)),
+            (MethodFile::PostCopy, rule) => {
+                let default = StopRuleFile::Qemu(QemuFile::default());
+                let rule = self.stop_rule(action, rule.as_ref().unwrap_or(&default));
+                if !matches!(rule, StopRule::Qemu(_)) {
+                    let help = "write `stop_rule.qemu`, or leave `stop_rule` out";
+                    self.fault(&at("stop_rule"), "only QEMU has post-copy", help);
+                } else if matches!(&rule, StopRule::Qemu(qemu) if qemu.multifd.is_some()) {
+                    let path = ["action", action, "migrate", "stop_rule", "qemu", "multifd"];
+                    let message = "QEMU has no post-copy with `multifd`";
+                    self.fault(&path, message, "remove `multifd`");
+                }
+                Some(rule)
+            }
+            (_, None) => None,
+            (_, Some(_)) => {
+                let fault = Fault::new(
+                    self.span(&at("stop_rule")),
+                    "only pre-copy has a `stop_rule`",
+                    "",
+                )
+                .related(self.span(&at("method")), "another method")
+                .help("remove `stop_rule`");
+                self.faults.push(fault);
+                None
+            }
+        }
+    }
+
+    /// Checks XBZRLE and multifd.
+    fn qemu_options(&mut self, action: &str, qemu: &QemuFile) {
+        let at = |key| ["action", action, "migrate", "stop_rule", "qemu", key];
+        let Some(xbzrle) = &qemu.xbzrle else { return };
+        let cache = xbzrle.cache.get();
+        if cache < 4096 || !cache.is_power_of_two() {
+            let message = format!("the cache of {} is no power of two", xbzrle.cache);
+            let help = "QEMU takes powers of two from 4 KiB, such as \"64 MiB\"";
+            self.fault(&at("xbzrle"), message, help);
+        }
+        if qemu.multifd.is_some() {
+            let message = "`multifd` sends whole pages, past `xbzrle`";
+            self.fault(&at("multifd"), message, "remove one of them");
         }
     }
 
@@ -277,6 +316,7 @@ impl<'a> Builder<'a, '_, '_> {
             StopRuleFile::Xen40 => StopRule::Xen40,
             StopRuleFile::Xen46 => StopRule::Xen46,
             StopRuleFile::Qemu(qemu) => {
+                self.qemu_options(action, qemu);
                 if qemu.auto_converge && qemu.throttle_initial > qemu.throttle_max {
                     let path = ["action", action, "migrate", "stop_rule", "qemu"];
                     let message = format!(
@@ -288,6 +328,8 @@ impl<'a> Builder<'a, '_, '_> {
                 StopRule::Qemu(Qemu {
                     downtime_limit: qemu.downtime_limit.get(),
                     max_bandwidth: qemu.max_bandwidth,
+                    xbzrle: qemu.xbzrle.as_ref().map(|xbzrle| xbzrle.cache),
+                    multifd: qemu.multifd.as_ref().map(|multifd| multifd.channels),
                     auto_converge: qemu.auto_converge.then_some(AutoConverge {
                         trigger: qemu.throttle_trigger,
                         initial: qemu.throttle_initial,

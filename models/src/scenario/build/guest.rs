@@ -31,6 +31,14 @@ impl Builder<'_, '_, '_> {
                 &help,
             );
         }
+        if !(1..=PAGE).contains(&vm.dirty_change.get()) {
+            let message = format!("`vm.{name}.dirty_change` is {}", vm.dirty_change);
+            self.fault(
+                &["vm", name, "dirty_change"],
+                message,
+                "a write changes 1 B to 4096 B of a page",
+            );
+        }
         Vm {
             name: name.to_owned(),
             host,
@@ -45,6 +53,7 @@ impl Builder<'_, '_, '_> {
             shutdown: vm.shutdown.get(),
             boot: vm.boot.get(),
             dirty: self.dirty(name, vm),
+            dirty_change: vm.dirty_change,
             dirty_variation: vm.dirty_variation,
         }
     }
