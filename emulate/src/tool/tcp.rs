@@ -169,13 +169,39 @@ pub(super) struct Info {
     pub(super) bytes_acked: u64,
 }
 
-/// `struct tcp_info` of the kernel as far as it is used; the C library's ends
-/// after the first part.
+/// `struct tcp_info` of the kernel as far as it is used. (The C library's ends
+/// earlier or later, by its version.)
 #[repr(C)]
 struct Raw {
-    base: libc::tcp_info,
-    pacing_rate: u64,
-    max_pacing_rate: u64,
+    state: u8,
+    ca_state: u8,
+    retransmits: u8,
+    probes: u8,
+    backoff: u8,
+    options: u8,
+    window_scales: u8,
+    flags: u8,
+    rto: u32,
+    ato: u32,
+    mss: [u32; 2],
+    unacked: u32,
+    sacked: u32,
+    lost: u32,
+    retrans: u32,
+    fackets: u32,
+    last: [u32; 4],
+    pmtu: u32,
+    rcv_ssthresh: u32,
+    rtt: u32,
+    rttvar: u32,
+    snd_ssthresh: u32,
+    snd_cwnd: u32,
+    advmss: u32,
+    reordering: u32,
+    rcv_rtt: u32,
+    rcv_space: u32,
+    total_retrans: u32,
+    pacing_rates: [u64; 2],
     bytes_acked: u64,
 }
 
@@ -198,15 +224,15 @@ pub(super) fn info(stream: &TcpStream) -> io::Result<Info> {
     // SAFETY: it consists of integers only and was filled with zeros before.
     let raw = unsafe { raw.assume_init() };
     Ok(Info {
-        retransmits: raw.base.tcpi_retransmits,
-        backoff: raw.base.tcpi_backoff,
-        rto_us: raw.base.tcpi_rto,
-        rtt_us: raw.base.tcpi_rtt,
-        rttvar_us: raw.base.tcpi_rttvar,
-        cwnd: raw.base.tcpi_snd_cwnd,
-        unacked: raw.base.tcpi_unacked,
-        lost: raw.base.tcpi_lost,
-        total_retransmits: raw.base.tcpi_total_retrans,
+        retransmits: raw.retransmits,
+        backoff: raw.backoff,
+        rto_us: raw.rto,
+        rtt_us: raw.rtt,
+        rttvar_us: raw.rttvar,
+        cwnd: raw.snd_cwnd,
+        unacked: raw.unacked,
+        lost: raw.lost,
+        total_retransmits: raw.total_retrans,
         bytes_acked: raw.bytes_acked,
     })
 }
@@ -226,5 +252,25 @@ impl Info {
             "total_retransmits": self.total_retransmits,
             "bytes_acked": self.bytes_acked,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+
+    #[test]
+    fn the_kernel_tells_the_bytes_that_were_acknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
+        sender.write_all(&[7; 1000]).unwrap();
+        receiver.read_exact(&mut [0; 1000]).unwrap();
+        let account = info(&sender).unwrap();
+        // The handshake's SYN counts as one byte.
+        assert_eq!(account.bytes_acked, 1001, "{account:?}");
+        assert_eq!((account.unacked, account.backoff), (0, 0));
+        assert!(account.rto_us >= 200_000 && account.cwnd > 0);
     }
 }
