@@ -171,6 +171,7 @@ fn on_host(
         // In the lab VM this program runs through a loader.
         host.watari = PathBuf::from("/usr/local/bin/watari");
     }
+    emulate::calibrate::run(&study.cases[0], &host, stop, event)?;
     host::run(study, 0..args.repeat, &host, stop, event)
 }
 

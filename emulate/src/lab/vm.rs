@@ -59,7 +59,7 @@ pub struct Job {
     pub arguments: Vec<String>,
     /// Files for `/job`: name and content.
     pub files: Vec<(String, Vec<u8>)>,
-    /// A file that the job writes to as `/dev/vdb`, and its size.
+    /// A file that the job writes to as `/dev/vda`, and its size.
     pub disk: Option<(PathBuf, u64)>,
 }
 
@@ -233,8 +233,10 @@ fn qemu(
     // An emulated processor counts every byte of a fast string operation as an
     // instruction; without these two the kernel moves eight at a time.
     let processor = "max,erms=off,fsrm=off";
-    command.args(["-machine", "q35", "-accel", "tcg", "-cpu", processor]);
-    command.args(["-m", &MEMORY_MIB.to_string()]);
+    command.args(["-machine", "q35,nvdimm=on", "-accel", "tcg"]);
+    command.args(["-cpu", processor]);
+    let memory = format!("{MEMORY_MIB}M,slots=1,maxmem={}M", 2 * MEMORY_MIB);
+    command.args(["-m", &memory]);
     if clock == Clock::Virtual {
         command.args(["-icount", "shift=0,sleep=off"]);
     }
@@ -249,15 +251,18 @@ fn qemu(
          random.trust_cpu=on tsc=reliable",
     ]);
     command.arg("-serial").arg(file_option("file:", console));
+    // Memory and no disk: while the lab waits for a disk its virtual clock runs
+    // ahead, by minutes of virtual time for milliseconds of the machine's.
     let system = image.system();
-    let drive = |path: &Path, more: &str| {
-        let option = file_option("file=", path);
-        format!("{},format=raw,if=virtio{more}", option.to_string_lossy())
-    };
-    command.args(["-drive", &drive(&system, ",readonly=on")]);
+    let size = fs::metadata(&system)?.len();
+    let module = file_option("memory-backend-file,id=system,mem-path=", &system);
+    let module = format!("{},size={size},share=on,readonly=on", module.display());
+    command.args(["-object", &module, "-device", "nvdimm,memdev=system,unarmed=on"]);
     if let Some((path, size)) = &job.disk {
         fs::File::create(path)?.set_len(*size)?;
-        command.args(["-drive", &drive(path, "")]);
+        let disk = file_option("file=", path);
+        let disk = format!("{},format=raw,if=virtio", disk.display());
+        command.args(["-drive", &disk]);
     }
     command.args(["-device", "virtio-serial-pci", "-device", "virtio-rng-pci"]);
     command.args(["-chardev", "stdio,id=record,signal=off"]);
@@ -324,7 +329,7 @@ pub fn guest_state(
         "--folder",
         "/run/guest",
         "--device",
-        "/dev/vdb",
+        "/dev/vda",
     ];
     let job = Job {
         arguments: arguments.map(str::to_owned).to_vec(),

@@ -11,6 +11,7 @@ pub mod image;
 pub mod ipsec;
 pub mod migration;
 pub mod network;
+pub mod profile;
 pub mod script;
 pub mod wireguard;
 
