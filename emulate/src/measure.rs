@@ -1,6 +1,8 @@
 //! From what the steps of a plan printed to a row of the record.
 
-use models::record::{Backend, Measure, Row, Values};
+mod failover;
+
+use models::record::{Backend, Measure, Row, SeriesPoint, Values};
 use models::scenario::{Case, Method, Study};
 use serde_json::Value;
 
@@ -35,6 +37,40 @@ pub fn row(
     }
 }
 
+/// The goodput of the flow and the instants of a fail-over, as the simulator has
+/// them; nothing when the scenario wants none.
+pub fn series(study: &Study, case: &Case, repeat: u32, outputs: &Outputs) -> Vec<SeriesPoint> {
+    let account = failover::Account::read(case, outputs);
+    let (Some(interval), Some(account)) = (case.scenario.series, account) else {
+        return Vec::new();
+    };
+    let point = |series: &str, t_ms: f64, value: f64| SeriesPoint {
+        scenario: study.name.clone(),
+        case: case.id.clone(),
+        replication: repeat,
+        backend: Backend::Emulated,
+        series: series.to_owned(),
+        t_ms,
+        value,
+    };
+    let goodput = failover::goodput(case, outputs, interval.as_millis_f64());
+    let goodput = goodput
+        .into_iter()
+        .map(|(start, rate)| point("goodput_mbit_s", start, rate));
+    let instants = [
+        ("event.failure", account.failed),
+        ("event.detected", account.detected),
+        ("event.ike_phase1", account.phase1),
+        ("event.reconnected", account.reconnected),
+        ("event.resumed", account.resumed),
+        ("event.recovered", account.recovered),
+    ];
+    let instants = instants
+        .into_iter()
+        .filter_map(|(name, at)| at.map(|at| point(name, at, 1.0)));
+    goodput.chain(instants).collect()
+}
+
 /// The last line that a step printed, as JSON.
 fn last(outputs: &Outputs, name: &str) -> Value {
     let text = outputs.text.get(name).map_or("", String::as_str);
@@ -45,6 +81,9 @@ fn last(outputs: &Outputs, name: &str) -> Value {
 
 fn fill(case: &Case, outputs: &Outputs, values: &mut Values) {
     let Some((order, _)) = migration::order(&case.scenario) else {
+        if let Some(account) = failover::Account::read(case, outputs) {
+            account.put(&case.scenario, values);
+        }
         return;
     };
     if matches!(
