@@ -369,6 +369,11 @@ fn tcp_settings(transport: &Transport) -> Result<Argv, Unsupported> {
             u8::from(transport.timestamps).to_string(),
         ),
         ("net.ipv4.tcp_retries2", transport.retries.to_string()),
+        // 3 is the default: only tail loss probes are left of early retransmits.
+        (
+            "net.ipv4.tcp_early_retrans",
+            if transport.tail_loss_probe { "3" } else { "0" }.to_owned(),
+        ),
         ("net.ipv4.tcp_no_metrics_save", "1".to_owned()),
     ]);
     let mut line = argv(["sysctl", "-q", "-w"]);
