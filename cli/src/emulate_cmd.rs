@@ -18,6 +18,7 @@ use crate::files;
 use crate::interrupt;
 use crate::load::{self, Loaded};
 use crate::output::Output;
+use crate::records::series_path;
 
 /// Run the cases of a scenario with real kernels, IPsec and virtual machines.
 #[derive(clap::Args)]
@@ -98,6 +99,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<Exit, Failure> {
     }
     files::create_folder(&args.out).map_err(Failure::Input)?;
     let mut rows: Vec<record::Row> = Vec::new();
+    let mut points: Vec<record::SeriesPoint> = Vec::new();
     let mut take = |event: Event| match event {
         Event::Step {
             case,
@@ -106,9 +108,12 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<Exit, Failure> {
         } => {
             output.note(&format!("{case} #{repeat}: {title}\n"));
         }
-        Event::Record { rows: text, .. } => {
+        Event::Record { rows: text, series } => {
             if let Ok(more) = record::read(text.as_bytes()) {
                 rows.extend(more);
+            }
+            if let Ok(more) = record::read_series(series.as_bytes()) {
+                points.extend(more);
             }
         }
         Event::Log { name, text } => {
@@ -124,6 +129,11 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<Exit, Failure> {
     record::write(&rows, &mut bytes).context("cannot write the record")?;
     let path = args.out.join(format!("{}.csv", loaded.study.name));
     files::write(&path, &bytes)?;
+    if !points.is_empty() {
+        let mut bytes = Vec::new();
+        record::write_series(&points, &mut bytes).context("cannot write the time series")?;
+        files::write(&series_path(&path), &bytes)?;
+    }
     output.result(&String::from_utf8_lossy(&bytes))?;
     result.map_err(Failure::of_lab)?;
     Ok(Exit::Success)
@@ -152,8 +162,8 @@ fn dry_run(args: &Args, study: &Study, output: Output) -> Result<Exit, Failure> 
     let host = host_of(args).map_err(Failure::lacks)?;
     for case in &study.cases {
         let assets = host.assets("watari-byhand", case);
-        let plan =
-            host::plan(case, false, &assets).map_err(|error| Failure::Input(error.into()))?;
+        let plan = host::plan(study, case, 0, false, &assets)
+            .map_err(|error| Failure::Input(error.into()))?;
         let about = format!("{}, case {}", study.name, case.id);
         output.result(&script(&plan, &assets, &about))?;
     }

@@ -48,7 +48,7 @@ pub fn run(
     });
     event(Event::Log {
         name: "profile.json".to_owned(),
-        text: measure::profile(vm, &outputs).to_json(),
+        text: measure::profile(&outputs).to_json(),
     });
     Ok(())
 }

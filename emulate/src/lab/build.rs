@@ -21,7 +21,7 @@ use crate::guest::machine::{Accelerator, Machine, qemu_arguments};
 use crate::guest::modules::{self, Kernel};
 
 /// What the lab is made of; their dependencies come along.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 21] = [
     "busybox-static",
     "charon-systemd",
     "conntrack",
@@ -32,6 +32,7 @@ const PACKAGES: [&str; 20] = [
     "iputils-ping",
     "kmod",
     "libstrongswan-extra-plugins",
+    "libstrongswan-standard-plugins",
     "linux-image-cloud-amd64",
     "nftables",
     "openssh-client",

@@ -257,7 +257,12 @@ fn qemu(
     let size = fs::metadata(&system)?.len();
     let module = file_option("memory-backend-file,id=system,mem-path=", &system);
     let module = format!("{},size={size},share=on,readonly=on", module.display());
-    command.args(["-object", &module, "-device", "nvdimm,memdev=system,unarmed=on"]);
+    command.args([
+        "-object",
+        &module,
+        "-device",
+        "nvdimm,memdev=system,unarmed=on",
+    ]);
     if let Some((path, size)) = &job.disk {
         fs::File::create(path)?.set_len(*size)?;
         let disk = file_option("file=", path);

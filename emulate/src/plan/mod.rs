@@ -6,6 +6,7 @@
 //! [`script`] prints it for people.
 
 pub mod calibrate;
+pub mod failover;
 pub mod guest;
 pub mod image;
 pub mod ipsec;
@@ -136,6 +137,10 @@ pub enum Action {
     },
     /// Lets time pass.
     Pause(Duration),
+    /// The case begins: its clock is zero now.
+    Begin,
+    /// Lets time pass until the case's clock stands at this.
+    Until(Duration),
 }
 
 /// When a started program is ready.

@@ -28,10 +28,26 @@ pub fn plan(vm: &Vm, assets: &Assets) -> Plan {
     plan.feed("a bridge for the guest", ip_batch(HOST, assets), bridge);
     let at = |name: &str| assets.path(name);
     let [plain, packed, secret, clear] = ["img", "img.gz", "enc", "dec"].map(at);
-    plan.run("an image to work on", image::disk(IMAGE, 1.0, &plain, assets));
-    plan.measure("encrypt", "encrypt", LONG, image::openssl("-e", &plain, &secret, assets));
-    plan.measure("decrypt", "decrypt", LONG, image::openssl("-d", &secret, &clear, assets));
-    plan.run("an image to pack", image::disk(IMAGE, vm.compressed, &plain, assets));
+    plan.run(
+        "an image to work on",
+        image::disk(IMAGE, 1.0, &plain, assets),
+    );
+    plan.measure(
+        "encrypt",
+        "encrypt",
+        LONG,
+        image::openssl("-e", &plain, &secret, assets),
+    );
+    plan.measure(
+        "decrypt",
+        "decrypt",
+        LONG,
+        image::openssl("-d", &secret, &clear, assets),
+    );
+    plan.run(
+        "an image to pack",
+        image::disk(IMAGE, vm.compressed, &plain, assets),
+    );
     plan.measure("compress", "compress", LONG, image::pack(&plain));
     let size = argv(["stat", "-c", "{\"bytes\":%s}", &packed]);
     plan.measure("size when packed", "packed", LONG, size);
