@@ -132,6 +132,7 @@ impl Connection {
                 max: transport.max_rto,
                 retries: transport.retries,
                 probe: transport.tail_loss_probe,
+                tick: transport.timer_tick,
             },
             losses: None,
             state: State::Idle { since: now },

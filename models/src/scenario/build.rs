@@ -393,6 +393,7 @@ impl Builder<'_, '_, '_> {
             max_rto: file.max_rto.get(),
             retries: file.retries,
             tail_loss_probe: file.tail_loss_probe,
+            timer_tick: file.timer_tick.get(),
             max_rate: file.max_rate,
         }
     }

@@ -337,6 +337,10 @@ pub struct TransportFile {
     /// Send a tail loss probe before the retransmission timer (RFC 8985; Linux since 3.10).
     #[serde(default = "defaults::yes")]
     pub tail_loss_probe: bool,
+    /// Tick of the kernel's timers: the longer they run, the later they fire (Linux since 4.8;
+    /// 4 ms are 250 Hz). With `0s` they are never late.
+    #[serde(default = "defaults::timer_tick")]
+    pub timer_tick: Span,
     /// Rate the application holds itself to.
     pub max_rate: Option<BitRate>,
 }
@@ -977,6 +981,10 @@ mod defaults {
     /// Linux `TCP_RTO_MAX`.
     pub(super) fn max_rto() -> Span {
         Span::from_secs(120)
+    }
+    /// Linux with 250 Hz, as Debian and Ubuntu build it.
+    pub(super) fn timer_tick() -> Span {
+        Span::from_millis(4)
     }
     /// Linux `tcp_retries2`.
     pub(super) fn retries() -> u32 {

@@ -296,6 +296,8 @@ pub struct Transport {
     pub retries: u32,
     /// Whether a tail loss probe goes before the retransmission timer.
     pub tail_loss_probe: bool,
+    /// Tick of the kernel's timers; zero for timers that are never late.
+    pub timer_tick: SimDuration,
     /// Rate the application holds itself to.
     pub max_rate: Option<BitRate>,
 }

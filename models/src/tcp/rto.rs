@@ -15,15 +15,22 @@
 //! timer off with each; two round trips after the last one it finds the oldest
 //! packet overdue, and the ladder begins.
 //!
-//! Leaves out: the timer wheel, which lets timers of 0.25 to 2 s fire up to 32 ms
-//! late and those of 2 to 16 s up to 256 ms (`timer.c`, 250 Hz); that Linux counts this time from the first retransmission, so that
-//! a connection may live for one time-out more; clock granularity, the variance of the
-//! round-trip time (0 on a steady path), F-RTO, user time-outs.
+//! Timers fire on Linux's wheel (`timer.c` since 4.8): one of less than 63 ticks on
+//! the next tick, a longer one on the next multiple of 8 ticks, of 64 from 504 ticks
+//! on, and so on. With 250 Hz a time-out of 3.5 s is up to 256 ms late.
+//!
+//! Leaves out: that Linux counts this time from the first retransmission, so that
+//! a connection may live for one time-out more; the variance of the round-trip
+//! time (0 on a steady path), F-RTO, user time-outs.
 //!
 //! Who would notice: users with round-trip times that vary by 50 ms and more,
 //! whose time-outs are longer.
 
 use sim_core::{SimDuration, SimTime};
+
+/// Slots in a level of the timer wheel, and how much coarser the next level is.
+const WHEEL_LEVEL: u64 = 64;
+const WHEEL_RATIO: u64 = 8;
 
 /// Bounds of the timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +43,8 @@ pub struct Bounds {
     pub retries: u32,
     /// Whether a tail loss probe goes before.
     pub probe: bool,
+    /// Tick of the kernel's timers; zero for timers that are never late.
+    pub tick: SimDuration,
 }
 
 impl Bounds {
@@ -58,6 +67,22 @@ impl Bounds {
         } else {
             probe.min(overdue)
         }
+    }
+
+    /// When a timer fires that is set at `from` for `span`.
+    fn fires(&self, from: SimTime, span: SimDuration) -> SimTime {
+        let (due, tick) = (from + span, self.tick.as_nanos());
+        if tick == 0 {
+            return due;
+        }
+        let ticks = span.as_nanos() / tick;
+        let mut step = tick;
+        let mut reach = WHEEL_LEVEL - 1;
+        while ticks >= reach {
+            reach *= WHEEL_RATIO;
+            step *= WHEEL_RATIO;
+        }
+        SimTime::from_nanos((due.as_nanos() / step + 1) * step)
     }
 
     /// Unanswered time after which the next time-out is the last.
@@ -103,7 +128,7 @@ impl Ladder {
             bounds,
             first,
             set: first + later,
-            next: first + later + timeout,
+            next: bounds.fires(first + later, timeout),
             timeout,
             rung: 1,
         }
@@ -130,7 +155,7 @@ impl Ladder {
             return Rung::Abort;
         }
         self.timeout = (self.timeout * 2).min(self.bounds.max);
-        self.next += self.timeout;
+        self.next = self.bounds.fires(self.next, self.timeout);
         self.rung += 1;
         Rung::Wait(self.next)
     }
@@ -145,6 +170,7 @@ mod tests {
         max: SimDuration::from_secs(120),
         retries: 15,
         probe: true,
+        tick: SimDuration::ZERO,
     };
 
     // 0.2 * (1 + 2 + ... + 512) = 204.6 s, then six times 120 s.
@@ -197,5 +223,20 @@ mod tests {
         let later = LINUX.put_off(ms(393), ms(120));
         let ladder = Ladder::new(LINUX, SimTime::ZERO, later, ms(120));
         assert_eq!(ladder.next(), SimTime::ZERO + ms(393 + 240));
+    }
+
+    // 432 ms are 108 ticks: on the next multiple of 32 ms. 3456 ms are 864 ticks: of
+    // 256 ms. 216 ms are 54 ticks: the next one, also when they end on a tick.
+    #[test]
+    fn longer_timers_fire_on_a_coarser_wheel() {
+        let bounds = Bounds {
+            tick: SimDuration::from_millis(4),
+            ..LINUX
+        };
+        let ms = SimDuration::from_millis;
+        let at = |from, span| bounds.fires(SimTime::ZERO + ms(from), ms(span)) - SimTime::ZERO;
+        assert_eq!(at(1000, 216), ms(1220));
+        assert_eq!(at(1000, 432), ms(1440));
+        assert_eq!(at(1000, 3456), ms(4608));
     }
 }
