@@ -273,7 +273,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let scratch = Scratch::new(parent.path(), "vm").unwrap();
         let (name, path) = (scratch.name(), scratch.path().to_owned());
-        assert_eq!(folders(parent.path()).unwrap(), [name.clone()]);
+        assert_eq!(folders(parent.path()).unwrap(), std::slice::from_ref(&name));
         assert!(is_claimed(&path));
         let Scratch { folder, _claim } = scratch;
         // As if the owner had been killed.

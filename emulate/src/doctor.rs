@@ -15,7 +15,7 @@ use crate::lab::build::{self, Image, find_program};
 use crate::lab::{cache, vm};
 
 /// Longest boot under KVM; where KVM is itself emulated it can hang for good.
-const BOOT: Duration = Duration::from_secs(20);
+const BOOT: Duration = Duration::from_secs(10);
 /// Free space that an image and its making take.
 const SPACE: u64 = 2 << 30;
 

@@ -106,7 +106,7 @@ impl<'a> Work<'a> {
         for size in self.memory_sizes() {
             vm::guest_state(&self.chosen.image, size, stop, &mut |title| {
                 // Nothing is kept of a step, so nothing can fail.
-                let _ = take(0, step("guest", title));
+                let _ = take(0, preparation(title));
             })?;
         }
         Ok(())
@@ -131,7 +131,7 @@ impl<'a> Work<'a> {
         match self.chosen.lab {
             Lab::Host => self.on_host(&share, stop, &mut event),
             Lab::Vm => {
-                event(step("lab VM", "boot"));
+                event(preparation("booting the lab VM"));
                 let job = self.job(&share)?;
                 vm::run(
                     &self.chosen.image,
@@ -201,9 +201,10 @@ impl<'a> Work<'a> {
     }
 }
 
-fn step(case: &str, title: &str) -> Event {
+/// A step that belongs to no run.
+fn preparation(title: &str) -> Event {
     Event::Step {
-        case: case.to_owned(),
+        case: String::new(),
         repeat: 0,
         title: title.to_owned(),
     }

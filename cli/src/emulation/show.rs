@@ -81,16 +81,17 @@ impl Show {
             own.run = run;
             own.since = Some(Instant::now());
         }
+        let name = name(lab, case, repeat);
         if let Some(bar) = &own.bar {
             if begins {
                 bar.reset_elapsed();
             }
-            bar.set_message(format!("{}: {title}", name(lab, case, repeat)));
+            bar.set_message(format!("{name}: {title}"));
         }
-        if self.verbose {
-            self.line(&format!("{}: {title}", name(lab, case, repeat)));
+        if self.verbose || (self.terminal.is_none() && case.is_empty()) {
+            self.line(&format!("{name}: {title}"));
         } else if begins && self.terminal.is_none() {
-            self.line(&format!("{}: {title} ...", name(lab, case, repeat)));
+            self.line(&format!("{name}: started"));
         }
     }
 
@@ -132,7 +133,10 @@ impl Drop for Show {
 
 /// Labs and repeats are counted from 1 for people.
 fn name(lab: usize, case: &str, repeat: u32) -> String {
-    format!("[{}] {case} #{}", lab + 1, repeat + 1)
+    match case {
+        "" => format!("lab {}", lab + 1),
+        case => format!("lab {}, {case} #{}", lab + 1, repeat + 1),
+    }
 }
 
 /// The measures that say most.
