@@ -12,6 +12,7 @@ pub mod ipsec;
 pub mod migration;
 pub mod network;
 pub mod script;
+pub mod wireguard;
 
 use std::time::Duration;
 

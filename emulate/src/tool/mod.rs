@@ -27,6 +27,7 @@ pub mod tcp;
 pub mod tun;
 pub mod vpn_client;
 pub mod wait;
+pub mod wireguard;
 pub mod workload;
 
 use clap::Subcommand;
@@ -42,6 +43,8 @@ pub enum Tool {
     Initramfs(initramfs::Initramfs),
     /// Moves a running guest from one QEMU to another.
     Migrate(migrate::Args),
+    /// Gives an interface of WireGuard its key and its peer.
+    Wireguard(wireguard::Args),
     /// Boots a guest once and saves its state.
     State(state::Args),
     /// Sends a command to the workload of a guest.
@@ -76,6 +79,7 @@ pub fn run(tool: &Tool) -> anyhow::Result<()> {
         Tool::Disk(args) => disk::run(args),
         Tool::Initramfs(args) => initramfs::run(args),
         Tool::Migrate(args) => migrate::run(args),
+        Tool::Wireguard(args) => wireguard::run(args),
         Tool::State(args) => state::run(args),
         Tool::Workload(args) => workload::run(args),
         Tool::Echo(args) => echo::run(args),
