@@ -89,8 +89,9 @@ fn bad_input_is_refused_before_a_lab_is_looked_for() {
 #[test]
 fn cases_that_cannot_be_emulated_are_named_with_the_reason() {
     let folder = folder();
-    let random = SMALL.replace("at = \"1s\"\n", "between = [\"1s\", \"2s\"]\n");
-    fs::write(folder.path().join("small.toml"), random).unwrap();
+    let method = "method = \"stop-and-copy\"";
+    let of_xen = SMALL.replace(method, "method = \"pre-copy\", stop_rule = \"xen-4.6\"");
+    fs::write(folder.path().join("small.toml"), of_xen).unwrap();
     let output = watari(folder.path(), &["emulate", "small.toml", "--lab", "vm"]);
     assert_ends(&output, 2, "rtt=10ms: ");
     assert_ends(&output, 2, "rtt=20ms: ");

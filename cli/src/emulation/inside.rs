@@ -19,7 +19,7 @@ const PROGRAM: &str = "/usr/local/bin/watari";
 
 /// For watari in a lab VM.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct Inside {
     /// Folder with the guest's kernel, memory image and saved states.
     #[arg(long, value_name = "DIR", hide = true, default_value = "/job")]
     guest: PathBuf,

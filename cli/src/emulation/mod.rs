@@ -85,7 +85,7 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    inside: inside::Args,
+    inside: inside::Inside,
 }
 
 /// Where to run.

@@ -17,10 +17,10 @@ use super::store::Store;
 /// Simulates the same cases, with what the lab was measured to do, and prints
 /// both; then where everything is.
 pub(super) fn print(args: &Args, loaded: Loaded, store: &Store, output: Output) -> Result<()> {
-    let profile = store.profile_path();
+    let profile = store.profile();
     let mut studies = [loaded];
-    if profile.exists() {
-        load::apply_profile(&profile, &mut studies)?;
+    if let Some(profile) = &profile {
+        load::apply_profile(profile, &mut studies)?;
     }
     let [Loaded { study, .. }] = studies;
     let simulated = simulate(&study, output)?;
@@ -37,7 +37,7 @@ pub(super) fn print(args: &Args, loaded: Loaded, store: &Store, output: Output) 
     let record = store.record_path();
     let mut lines = format!("\n  record   {}\n", record.display());
     let mut with_profile = String::new();
-    if profile.exists() {
+    if let Some(profile) = profile {
         lines.push_str(&format!("  profile  {}\n", profile.display()));
         with_profile = format!(" --profile {}", profile.display());
     }

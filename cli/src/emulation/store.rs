@@ -39,6 +39,8 @@ pub(super) struct Store {
     rows: BTreeMap<Key, Row>,
     series: BTreeMap<Key, Vec<SeriesPoint>>,
     written: BTreeMap<String, Written>,
+    /// Whether the profile on disk is of this lab.
+    profile: bool,
 }
 
 impl Store {
@@ -57,6 +59,7 @@ impl Store {
             rows: BTreeMap::new(),
             series: BTreeMap::new(),
             written: BTreeMap::new(),
+            profile: false,
         };
         let path = store.record_path();
         if mode == Mode::New && path.exists() {
@@ -71,11 +74,9 @@ impl Store {
             store
                 .read(study, clock)
                 .with_context(|| format!("cannot go on with `{}`", path.display()))?;
-        } else {
-            for old in [path.clone(), series_path(&path), store.profile_path()] {
-                files::remove(&old)?;
-            }
+            store.profile = store.profile_path().exists();
         }
+        // What is replaced stays until there is something in its place.
         Ok(store)
     }
 
@@ -131,8 +132,12 @@ impl Store {
         record_path(&self.folder, &self.name)
     }
 
-    /// Where the profile of the lab is.
-    pub(super) fn profile_path(&self) -> PathBuf {
+    /// The profile of the lab, if it sent one.
+    pub(super) fn profile(&self) -> Option<PathBuf> {
+        self.profile.then(|| self.profile_path())
+    }
+
+    fn profile_path(&self) -> PathBuf {
         self.folder.join(format!("{}.profile.json", self.name))
     }
 
@@ -155,8 +160,9 @@ impl Store {
             Event::Profile { json } => {
                 Profile::from_json(json).context("the lab sent a profile that is none")?;
                 // Labs side by side measure the same: the first one will do.
-                if !self.profile_path().exists() {
+                if !self.profile {
                     self.write(&self.profile_path(), json.as_bytes())?;
+                    self.profile = true;
                 }
                 Ok(Vec::new())
             }
@@ -188,6 +194,9 @@ impl Store {
         let mut bytes = Vec::new();
         record::write(&rows, &mut bytes)?;
         self.write(&path, &bytes)?;
+        if !self.profile {
+            files::remove(&self.profile_path())?;
+        }
         if self.series.is_empty() {
             return files::remove(&series_path(&path));
         }
@@ -296,8 +305,13 @@ mod tests {
         };
         assert!(fault("bb", Clock::Virtual).contains("has changed since"));
         assert!(fault("aa", Clock::Real).contains("clock was virtual"));
-        let store = open(folder.path(), "bb", Clock::Real, Mode::Replace).unwrap();
-        assert_eq!(store.rows().count(), 0);
-        assert!(!store.record_path().exists());
+        let mut store = open(folder.path(), "aa", Clock::Virtual, Mode::Replace).unwrap();
+        assert!(
+            store.record_path().exists(),
+            "it goes when there is another one"
+        );
+        store.take(&event("rtt=10ms", 0, None)).unwrap();
+        let (rows, _) = crate::plot::read(&store.record_path()).unwrap();
+        assert_eq!(rows.len(), 1);
     }
 }

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, default_value_t = 10)]
     kills: u32,
     /// Longest life, milliseconds; the moments are spread over it.
-    #[arg(long, default_value_t = 40_000)]
+    #[arg(long, default_value_t = 20_000)]
     within_ms: u64,
     /// Seed of the moments.
     #[arg(long, default_value_t = 1)]
