@@ -3,6 +3,7 @@
 use emulate::doctor::{self, Lab, Probe};
 use serde_json::json;
 
+use crate::emulation::FIRST;
 use crate::exit::{Exit, Failure};
 use crate::output::{BOLD, GREEN, Output, RED, paint};
 use crate::table::{Align, Table, wrap};
@@ -72,7 +73,7 @@ fn text(probes: &[Probe], color: bool) -> String {
         text.push_str(&format!("{}\n", verdict(probes, lab, words, color)));
     }
     if usable(probes, Lab::Vm) || usable(probes, Lab::Host) {
-        text.push_str("  next  watari emulate scenarios/card/migrate.toml\n");
+        text.push_str(&format!("  next  {FIRST}\n"));
     }
     text
 }

@@ -7,6 +7,7 @@ use emulate::lab::build::Image;
 use emulate::lab::vm::{self, Clock, Job};
 use emulate::lab::{self, Lacks, build, cache};
 
+use crate::emulation::FIRST;
 use crate::exit::{Exit, Failure};
 use crate::interrupt;
 use crate::output::{Output, count};
@@ -84,7 +85,7 @@ fn build(force: bool, output: Output) -> Result<Exit, Failure> {
         "was built before"
     };
     output.result(&format!(
-        "the lab VM {word}: {}, {} MiB\n  next  watari emulate scenarios/card/migrate.toml\n",
+        "the lab VM {word}: {}, {} MiB\n  next  {FIRST}\n",
         image.folder.display(),
         image.bytes() >> 20
     ))?;

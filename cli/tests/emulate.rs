@@ -98,6 +98,15 @@ fn cases_that_cannot_be_emulated_are_named_with_the_reason() {
 }
 
 #[test]
+fn a_guest_that_does_not_fit_into_the_lab_vm_is_refused() {
+    let folder = folder();
+    let large = SMALL.replace("64 MiB", "2 GiB");
+    fs::write(folder.path().join("small.toml"), large).unwrap();
+    let output = watari(folder.path(), &["emulate", "small.toml", "--lab", "vm"]);
+    assert_ends(&output, 2, "has 2048 MiB");
+}
+
+#[test]
 fn a_lab_that_lacks_something_says_what_to_do() {
     let folder = folder();
     let output = watari(folder.path(), &["emulate", "small.toml", "--lab", "vm"]);

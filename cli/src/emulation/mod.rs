@@ -20,10 +20,12 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use emulate::clean;
+use emulate::doctor::Lab;
+use emulate::lab::vm::LARGEST_GUEST_MIB;
 use emulate::plan::script::script;
 use emulate::run::{self as host, Host};
 use jiff::Timestamp;
-use models::scenario::Study;
+use models::scenario::{Case, Study};
 
 use crate::exit::{Exit, Failure};
 use crate::interrupt;
@@ -34,6 +36,10 @@ use choose::Chosen;
 use labs::Work;
 use show::Show;
 use store::{Mode, Store};
+
+/// What to emulate first: small, and through IPsec.
+pub(crate) const FIRST: &str =
+    "watari emulate scenarios/validation/distance.toml --case rtt=60ms,tunnel=esp-gcm";
 
 /// Run the cases of a scenario with real kernels, IPsec and virtual machines.
 ///
@@ -119,6 +125,7 @@ pub(crate) fn run(args: &Args, output: Output) -> Result<Exit, Failure> {
         return dry_run(&loaded.study, output);
     }
     let lab = choose::settle(args, output)?;
+    check_size(&loaded.study, lab.lab).map_err(Failure::Input)?;
     let mode = match (args.resume, args.force) {
         (true, _) => Mode::Resume,
         (_, true) => Mode::Replace,
@@ -264,6 +271,20 @@ fn check_supported(study: &Study) -> Result<()> {
         bail!("nothing was run, as these cases cannot be emulated:{faults}");
     }
     Ok(())
+}
+
+/// A guest and its copy must fit into the lab VM.
+fn check_size(study: &Study, lab: Lab) -> Result<()> {
+    let large = |case: &&Case| host::memory_mib(case) > LARGEST_GUEST_MIB;
+    match study.cases.iter().find(large) {
+        Some(case) if lab == Lab::Vm => bail!(
+            "nothing was run, as the guest of case `{}` has {} MiB; the lab VM has room for \
+             guests of {LARGEST_GUEST_MIB} MiB",
+            case.id,
+            host::memory_mib(case)
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Prints the script of every case; several are subshells one after the other.

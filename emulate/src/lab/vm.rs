@@ -29,6 +29,8 @@ use crate::plan::script::quote;
 
 /// Memory of the lab VM.
 const MEMORY_MIB: u32 = 4096;
+/// Largest guest that fits into it: two copies run, and a saved state is a file in memory.
+pub const LARGEST_GUEST_MIB: u64 = 1024;
 /// A lab that says nothing for so long (wall time) is dead.
 const SILENCE: Duration = Duration::from_secs(900);
 const START: &str = include_str!("start.sh");
