@@ -129,9 +129,12 @@ fn traces(run: &str, folder: &Path) -> Vec<String> {
 fn dead(root: &Path, temporary: &[PathBuf]) -> std::io::Result<Vec<Found>> {
     let below = |parent: &Path, name: String| (name.clone(), parent.join(name));
     let mut found: Vec<Found> = Vec::new();
-    for parent in temporary.iter().map(PathBuf::as_path).chain([root]) {
-        found.extend(folders(parent)?.into_iter().map(|name| below(parent, name)));
+    for parent in temporary {
+        let named = folders(parent)?.into_iter().map(|name| below(parent, name));
+        // Other people's folders may be called so too; ours have a lock.
+        found.extend(named.filter(|(_, folder)| folder.join(LOCK).exists()));
     }
+    found.extend(folders(root)?.into_iter().map(|name| below(root, name)));
     let spaces = folders(Path::new(NAMESPACES))?;
     let owners = spaces.iter().filter_map(|name| owner(name));
     found.extend(owners.map(|run| below(root, run)));
@@ -282,6 +285,18 @@ mod tests {
         assert!(!is_claimed(&path));
         remove(&name, &path);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_that_only_sounds_like_ours_is_left_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let ours = parent.path().join("watari-vm-dead");
+        let theirs = parent.path().join("watari-thesis");
+        drop(claim(&ours).unwrap());
+        fs::create_dir(&theirs).unwrap();
+        let found = dead(&parent.path().join("runs"), &[parent.path().to_owned()]).unwrap();
+        assert!(found.iter().any(|(_, folder)| *folder == ours));
+        assert!(found.iter().all(|(_, folder)| *folder != theirs));
     }
 
     #[test]
