@@ -31,6 +31,8 @@ const READY: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Lines of a program's last words in a message.
 const LAST_WORDS: usize = 12;
+/// Name under which the instant is kept at which the case began.
+pub const BEGIN: &str = "begin";
 /// The variable that marks our processes.
 pub const MARK: &str = "WATARI_RUN";
 
@@ -80,6 +82,8 @@ struct Run<'a> {
     stop: &'a AtomicBool,
     done: Vec<&'a Argv>,
     running: Vec<Running>,
+    /// When the case began.
+    began: u64,
     outputs: Outputs,
 }
 
@@ -100,6 +104,7 @@ pub fn apply(
         stop,
         done: Vec::new(),
         running: Vec::new(),
+        began: 0,
         outputs: Outputs::default(),
     };
     let mut result = run.prepare();
@@ -148,6 +153,16 @@ impl<'a> Run<'a> {
             Action::Stop { name } => self.end(step, name, true, PATIENCE),
             Action::Join { name, limit } => self.end(step, name, false, *limit),
             Action::Pause(span) => self.pause(*span),
+            Action::Begin => {
+                self.began = now_ns();
+                let span = (self.began, self.began);
+                self.outputs.spans.insert(BEGIN.to_owned(), span);
+                Ok(())
+            }
+            Action::Until(span) => {
+                let passed = Duration::from_nanos(now_ns() - self.began);
+                self.pause(span.saturating_sub(passed))
+            }
         }
     }
 

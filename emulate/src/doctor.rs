@@ -215,8 +215,7 @@ pub fn kvm(image: Option<&Image>) -> Probe {
     }
 }
 
-/// Boots the kernel of the lab, whose first program ends the machine when it
-/// finds no disk.
+/// Boots the kernel of the lab until it runs its first program.
 fn boots(image: &Image) -> Result<Duration, String> {
     let scratch = Scratch::new(&std::env::temp_dir(), "kvm").map_err(|error| error.to_string())?;
     let console = scratch.path().join("console");
@@ -231,21 +230,22 @@ fn boots(image: &Image) -> Result<Duration, String> {
         .stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| error.to_string())?;
     let start = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break Some(status),
-            Ok(None) if start.elapsed() < BOOT => std::thread::sleep(Duration::from_millis(20)),
-            _ => break None,
+    let result = loop {
+        let said = std::fs::read(&console).unwrap_or_default();
+        if String::from_utf8_lossy(&said).contains("Run /init as init process") {
+            break Ok(start.elapsed());
         }
+        if let Ok(Some(status)) = child.try_wait() {
+            break Err(format!("QEMU ends at once: {status}"));
+        }
+        if start.elapsed() > BOOT {
+            break Err(format!("boots nothing in {} s", BOOT.as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
     };
     let _ = child.kill();
     let _ = child.wait();
-    let said = std::fs::read(&console).unwrap_or_default();
-    match status {
-        None => Err(format!("boots nothing in {} s", BOOT.as_secs())),
-        Some(status) if status.success() && !said.is_empty() => Ok(start.elapsed()),
-        Some(status) => Err(format!("QEMU ends at once: {status}")),
-    }
+    result
 }
 
 /// Version of this machine's QEMU; empty without.

@@ -16,6 +16,7 @@
 //! It may not be used by `plots` or `models`, and does not use `plots`.
 
 pub mod apply;
+pub mod calibrate;
 pub mod clean;
 pub mod doctor;
 pub mod event;

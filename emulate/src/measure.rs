@@ -1,8 +1,13 @@
 //! From what the steps of a plan printed to a row of the record.
 
-use models::record::{Backend, Measure, Row, Values};
+mod failover;
+
+use models::profile::Profile;
+use models::record::{Backend, Measure, Row, SeriesPoint, Values};
 use models::scenario::{Case, Method, Study};
+use models::units::{ByteRate, Span};
 use serde_json::Value;
+use sim_core::SimDuration;
 
 use crate::apply::Outputs;
 use crate::plan::{calibrate, migration};
@@ -35,6 +40,40 @@ pub fn row(
     }
 }
 
+/// The goodput of the flow and the instants of a fail-over, as the simulator has
+/// them; nothing when the scenario wants none.
+pub fn series(study: &Study, case: &Case, repeat: u32, outputs: &Outputs) -> Vec<SeriesPoint> {
+    let account = failover::Account::read(case, outputs);
+    let (Some(interval), Some(account)) = (case.scenario.series, account) else {
+        return Vec::new();
+    };
+    let point = |series: &str, t_ms: f64, value: f64| SeriesPoint {
+        scenario: study.name.clone(),
+        case: case.id.clone(),
+        replication: repeat,
+        backend: Backend::Emulated,
+        series: series.to_owned(),
+        t_ms,
+        value,
+    };
+    let goodput = failover::goodput(case, outputs, interval.as_millis_f64());
+    let goodput = goodput
+        .into_iter()
+        .map(|(start, rate)| point("goodput_mbit_s", start, rate));
+    let instants = [
+        ("event.failure", account.failed),
+        ("event.detected", account.detected),
+        ("event.ike_phase1", account.phase1),
+        ("event.reconnected", account.reconnected),
+        ("event.resumed", account.resumed),
+        ("event.recovered", account.recovered),
+    ];
+    let instants = instants
+        .into_iter()
+        .filter_map(|(name, at)| at.map(|at| point(name, at, 1.0)));
+    goodput.chain(instants).collect()
+}
+
 /// The last line that a step printed, as JSON.
 fn last(outputs: &Outputs, name: &str) -> Value {
     let text = outputs.text.get(name).map_or("", String::as_str);
@@ -45,6 +84,9 @@ fn last(outputs: &Outputs, name: &str) -> Value {
 
 fn fill(case: &Case, outputs: &Outputs, values: &mut Values) {
     let Some((order, _)) = migration::order(&case.scenario) else {
+        if let Some(account) = failover::Account::read(case, outputs) {
+            account.put(&case.scenario, values);
+        }
         return;
     };
     if matches!(
@@ -145,8 +187,12 @@ pub struct PathFacts {
 pub fn path_facts(outputs: &Outputs) -> PathFacts {
     let text = |name: &str| outputs.text.get(name).map_or("", String::as_str);
     let json = |name: &str| serde_json::from_str::<Value>(text(name)).unwrap_or(Value::Null);
+    // What the receiver saw: the sender counts what its buffer took.
     let tcp = json(calibrate::TCP);
-    let intervals = tcp["intervals"].as_array().cloned().unwrap_or_default();
+    let intervals = tcp["server_output_json"]["intervals"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let rates: Vec<f64> = intervals
         .iter()
         .rev()
@@ -186,5 +232,36 @@ impl PathFacts {
                 values.set(measure, value);
             }
         }
+    }
+}
+
+/// The profile of a lab, from the steps of [`crate::plan::profile`].
+pub fn profile(outputs: &Outputs) -> Profile {
+    let seconds = |name: &str| {
+        let span = outputs.spans.get(name);
+        span.map(|&(start, end)| (end - start) as f64 * 1e-9)
+    };
+    let image = crate::plan::profile::IMAGE as f64;
+    let rate = |name: &str| {
+        seconds(name).map(|s| ByteRate::from_bytes_per_second((image / s).round() as u64))
+    };
+    let span = |s: f64| Span::new(SimDuration::from_secs_f64(s));
+    let between = |from: &str, to: &str| {
+        let (from, to) = (outputs.spans.get(from)?, outputs.spans.get(to)?);
+        Some(span((to.1 - from.0) as f64 * 1e-9))
+    };
+    let save = last(outputs, "save");
+    Profile {
+        encrypt: rate("encrypt"),
+        decrypt: rate("decrypt"),
+        compress: rate("compress"),
+        decompress: rate("decompress"),
+        compressed: last(outputs, "packed")["bytes"]
+            .as_f64()
+            .map(|bytes| bytes / image),
+        boot: between("qemu-source", "boot"),
+        shutdown: between("guest-poweroff", "qemu-source"),
+        setup_time: save["setup_ns"].as_f64().map(|ns| span(ns * 1e-9)),
+        ..Profile::default()
     }
 }

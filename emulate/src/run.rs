@@ -11,7 +11,7 @@ use crate::apply::{ApplyError, apply};
 use crate::clean;
 use crate::event::Event;
 use crate::measure::{self, PathFacts};
-use crate::plan::{Assets, Plan, Unsupported, migration};
+use crate::plan::{Assets, Plan, Unsupported, failover, migration};
 
 /// What the runs need from the machine.
 #[derive(Clone, Debug)]
@@ -61,8 +61,18 @@ pub fn memory_mib(case: &Case) -> u64 {
 /// # Errors
 ///
 /// When the case has no counterpart on real systems.
-pub fn plan(case: &Case, calibrated: bool, assets: &Assets) -> Result<Plan, Unsupported> {
-    migration::plan(case, calibrated, assets)
+pub fn plan(
+    study: &Study,
+    case: &Case,
+    repeat: u32,
+    calibrated: bool,
+    assets: &Assets,
+) -> Result<Plan, Unsupported> {
+    if migration::order(&case.scenario).is_some() {
+        migration::plan(case, calibrated, assets)
+    } else {
+        failover::plan(study, case, repeat, calibrated, assets)
+    }
 }
 
 /// Runs every case as many times as `repeats` says, with these numbers; tells
@@ -118,8 +128,14 @@ fn one(
     stop: &AtomicBool,
     event: &mut dyn FnMut(Event),
 ) -> Result<()> {
-    let &Of { case, repeat, .. } = of;
-    let plan = plan(case, facts.is_some(), assets).with_context(|| format!("case {}", case.id))?;
+    let &Of {
+        study,
+        case,
+        repeat,
+        clock,
+    } = of;
+    let plan = plan(study, case, repeat, facts.is_some(), assets)
+        .with_context(|| format!("case {}", case.id))?;
     let mut progress = |title: &str| {
         event(Event::Step {
             case: case.id.clone(),
@@ -135,18 +151,26 @@ fn one(
     if facts.is_none() && error.is_none() {
         *facts = Some(measure::path_facts(&outputs));
     }
-    let mut row = measure::row(of.study, case, repeat, &outputs, error);
-    row.params.clock = Some(of.clock.to_owned());
+    let mut row = measure::row(study, case, repeat, &outputs, error);
+    row.params.clock = Some(clock.to_owned());
     if row.error.is_none()
         && let Some(facts) = facts
     {
         facts.put(&mut row.values);
     }
-    let mut rows = Vec::new();
+    let points = if repeat == 0 && row.error.is_none() {
+        measure::series(study, case, repeat, &outputs)
+    } else {
+        Vec::new()
+    };
+    let (mut rows, mut series) = (Vec::new(), Vec::new());
     record::write(std::slice::from_ref(&row), &mut rows)?;
+    if !points.is_empty() {
+        record::write_series(&points, &mut series)?;
+    }
     event(Event::Record {
         rows: String::from_utf8(rows)?,
-        series: String::new(),
+        series: String::from_utf8(series)?,
     });
     event(Event::Log {
         name: format!("{}.{repeat}.json", case.id),

@@ -10,7 +10,7 @@ use crate::scenario::{
     What,
 };
 use crate::units::{ByteRate, Bytes};
-use crate::world::{Flow, World};
+use crate::world::{Flow, World, instant, probe_phase};
 
 /// More events than any finished case needs; a case that reaches it is an error.
 const MAX_EVENTS: u64 = 50_000_000;
@@ -74,6 +74,31 @@ pub fn describe(case: &Case) -> Params {
     let scenario = &case.scenario;
     let world = World::new(scenario, Streams::new(0, 0), &mut Queue::new());
     parameters(scenario, &world)
+}
+
+/// What chance decides in one replication of a case before anything runs, so that
+/// an emulation can do the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draws {
+    /// When each of the scenario's actions happens.
+    pub actions: Vec<SimTime>,
+    /// When the first probe of each tunnel's client is sent; zero without probes.
+    pub probes: Vec<SimDuration>,
+}
+
+/// The draws of one replication of a case: those that [`simulate`] uses.
+pub fn draws(study: &Study, case: &Case, replication: u32) -> Draws {
+    let streams = Streams::new(study.seed, replication);
+    let scenario = &case.scenario;
+    let actions = scenario.actions.iter();
+    let probes = scenario.tunnels.iter().map(|tunnel| {
+        let detection = tunnel.vpn.as_ref().and_then(|vpn| vpn.detection.as_ref());
+        probe_phase(detection, &streams, &tunnel.name)
+    });
+    Draws {
+        actions: actions.map(|action| instant(action, &streams)).collect(),
+        probes: probes.collect(),
+    }
 }
 
 /// Ends, transport and tunnel of what the case is about: its first migration,

@@ -520,7 +520,7 @@ fn number(index: usize) -> u32 {
 }
 
 /// When an action happens in this replication.
-fn instant(action: &Action, streams: &Streams) -> SimTime {
+pub(crate) fn instant(action: &Action, streams: &Streams) -> SimTime {
     let mut stream = streams.stream(&format!("action.{}", action.name));
     let seconds = match action.when {
         When::At(at) => return at,
@@ -541,7 +541,11 @@ fn instant(action: &Action, streams: &Streams) -> SimTime {
 }
 
 /// Where in its interval the first probe falls: anywhere.
-fn probe_phase(detection: Option<&Detection>, streams: &Streams, tunnel: &str) -> SimDuration {
+pub(crate) fn probe_phase(
+    detection: Option<&Detection>,
+    streams: &Streams,
+    tunnel: &str,
+) -> SimDuration {
     let Some(Detection::Probe { interval, .. }) = detection else {
         return SimDuration::ZERO;
     };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use emulate::calibrate;
 use emulate::clean;
 use emulate::event::Event;
 use emulate::run::{self as host, Host};
@@ -26,6 +27,9 @@ pub(super) struct Inside {
     /// Run here and now, and say what happens as JSON, one event a line.
     #[arg(long, hide = true)]
     pub(super) events: bool,
+    /// Measure what the lab does before the first case.
+    #[arg(long, hide = true)]
+    calibrate: bool,
     /// Only this run of a case.
     #[arg(long, value_name = "CASE#REPEAT", hide = true)]
     only: Vec<String>,
@@ -53,7 +57,12 @@ pub(super) fn run(args: &super::Args, study: &Study) -> Result<Exit, Failure> {
         runs: PathBuf::from(clean::FOLDER),
     };
     let wanted = |case: &Case| repeats(&args.inside.only, &case.id, args.repeat);
-    let result = host::run(study, &wanted, &host, &stop, &mut |event| say(&event));
+    let mut event = |event| say(&event);
+    let calibrated = match study.cases.first() {
+        Some(case) if args.inside.calibrate => calibrate::run(case, &host, &stop, &mut event),
+        _ => Ok(()),
+    };
+    let result = calibrated.and_then(|()| host::run(study, &wanted, &host, &stop, &mut event));
     say(&match result {
         Ok(()) => Event::End,
         Err(error) => Event::Failed(format!("{error:#}")),

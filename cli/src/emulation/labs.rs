@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
 use anyhow::{Context as _, Result};
+use emulate::calibrate;
 use emulate::clean;
 use emulate::doctor::Lab;
 use emulate::event::Event;
@@ -30,6 +31,8 @@ pub(super) struct Work<'a> {
     todo: Share<'a>,
     /// Labs side by side.
     pub(super) jobs: usize,
+    /// Whether the first lab measures itself before its first case.
+    calibrate: bool,
 }
 
 impl<'a> Work<'a> {
@@ -52,6 +55,7 @@ impl<'a> Work<'a> {
             chosen,
             todo,
             jobs,
+            calibrate: store.profile().is_none(),
         }
     }
 
@@ -132,7 +136,7 @@ impl<'a> Work<'a> {
             Lab::Host => self.on_host(&share, stop, &mut event),
             Lab::Vm => {
                 event(preparation("booting the lab VM"));
-                let job = self.job(&share)?;
+                let job = self.job(&share, self.calibrate && lab == 0)?;
                 vm::run(
                     &self.chosen.image,
                     &job,
@@ -157,6 +161,9 @@ impl<'a> Work<'a> {
             clock: self.chosen.clock.name().to_owned(),
             runs: PathBuf::from(clean::FOLDER),
         };
+        if let Some((case, _)) = share.first().filter(|_| self.calibrate) {
+            calibrate::run(case, &host, stop, event)?;
+        }
         let repeats = |case: &Case| {
             let own = share.iter().find(|(of, _)| of.id == case.id);
             own.map_or_else(Vec::new, |(_, runs)| runs.clone())
@@ -165,7 +172,7 @@ impl<'a> Work<'a> {
     }
 
     /// The job of a lab VM.
-    fn job(&self, share: &Share<'_>) -> Result<Job> {
+    fn job(&self, share: &Share<'_>, calibrate: bool) -> Result<Job> {
         let image = &self.chosen.image;
         let mut files = vm::guest_files(image)?;
         for size in self.memory_sizes() {
@@ -189,6 +196,9 @@ impl<'a> Work<'a> {
         let mut arguments = ["emulate", &file, "--events", "--clock", clock]
             .map(str::to_owned)
             .to_vec();
+        if calibrate {
+            arguments.push("--calibrate".to_owned());
+        }
         for (case, runs) in share {
             arguments.extend(["--case".to_owned(), case.id.clone()]);
             arguments.extend(runs.iter().flat_map(|&run| inside::only(&case.id, run)));

@@ -263,7 +263,7 @@ fn check_supported(study: &Study) -> Result<()> {
     let mut faults = String::new();
     for case in &study.cases {
         let assets = host.assets("watari-check", case);
-        if let Err(unsupported) = host::plan(case, false, &assets) {
+        if let Err(unsupported) = host::plan(study, case, 0, false, &assets) {
             faults.push_str(&format!("\n  {}: {unsupported}", case.id));
         }
     }
@@ -294,8 +294,8 @@ fn dry_run(study: &Study, output: Output) -> Result<Exit, Failure> {
     let several = study.cases.len() > 1;
     for case in &study.cases {
         let assets = host.assets("watari-byhand", case);
-        let plan =
-            host::plan(case, false, &assets).map_err(|error| Failure::Input(error.into()))?;
+        let plan = host::plan(study, case, 0, false, &assets)
+            .map_err(|error| Failure::Input(error.into()))?;
         let mut about = format!("{}, case {}", study.name, case.id);
         if image.is_err() {
             about.push_str(

@@ -22,7 +22,7 @@ use crate::guest::machine::{Accelerator, Machine, qemu_arguments};
 use crate::guest::modules::{self, Kernel};
 
 /// What the lab is made of; their dependencies come along.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 21] = [
     "busybox-static",
     "charon-systemd",
     "conntrack",
@@ -33,6 +33,7 @@ const PACKAGES: [&str; 20] = [
     "iputils-ping",
     "kmod",
     "libstrongswan-extra-plugins",
+    "libstrongswan-standard-plugins",
     "linux-image-cloud-amd64",
     "nftables",
     "openssh-client",
@@ -45,7 +46,9 @@ const PACKAGES: [&str; 20] = [
     "wireguard-tools",
 ];
 /// Drivers that the first program of the lab loads.
-const DRIVERS: [&str; 6] = [
+const DRIVERS: [&str; 8] = [
+    "nfit",
+    "nd_pmem",
     "virtio_pci",
     "virtio_blk",
     "virtio_console",
@@ -85,7 +88,9 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 const INIT: &str = include_str!("init.sh");
 /// Changes whenever this file makes something else of the same packages.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
+/// The system is a memory module, whose size is a multiple of this.
+const MODULE: u64 = 128 << 20;
 
 /// The image of a lab VM: a folder with these files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -422,11 +427,20 @@ fn assemble(
             .arg(image.join("system.erofs"))
             .arg(&root),
     )?;
+    pad(&image.join("system.erofs"))?;
     fs::write(image.join("packages.txt"), packages)?;
     fs::write(image.join("recipe"), recipe_hash())?;
     fs::set_permissions(&image, fs::Permissions::from_mode(0o755))?;
     fs::remove_dir_all(apt.folder.join("archives"))?;
     Ok(image)
+}
+
+/// Makes the file as long as a memory module may be.
+fn pad(path: &Path) -> Result<()> {
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    let length = file.metadata()?.len().next_multiple_of(MODULE);
+    file.set_len(length)?;
+    Ok(())
 }
 
 fn program(name: &str) -> Command {

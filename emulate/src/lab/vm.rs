@@ -66,7 +66,7 @@ pub struct Job {
     pub arguments: Vec<String>,
     /// Files for `/job`: name, with folders, and content.
     pub files: Vec<(String, Vec<u8>)>,
-    /// A file that the job writes to as `/dev/vdb`, and its size.
+    /// A file that the job writes to as `/dev/vda`, and its size.
     pub disk: Option<(PathBuf, u64)>,
 }
 
@@ -93,7 +93,9 @@ pub fn run(
         .args(["-chardev", "stdio,id=record,signal=off"]);
     if let Some((path, size)) = &job.disk {
         fs::File::create(path)?.set_len(*size)?;
-        command.args(["-drive", &drive(path, "")]);
+        let disk = file_option("file=", path);
+        let disk = format!("{},format=raw,if=virtio", disk.display());
+        command.args(["-drive", &disk]);
     }
     command
         .stdin(Stdio::piped())
@@ -290,7 +292,8 @@ fn machine(
     // An emulated processor counts every byte of a fast string operation as an
     // instruction; without these two the kernel moves eight at a time.
     command.args(["-accel", "tcg", "-cpu", "max,erms=off,fsrm=off"]);
-    command.args(["-m", &MEMORY_MIB.to_string()]);
+    let memory = format!("{MEMORY_MIB}M,slots=1,maxmem={}M", 2 * MEMORY_MIB);
+    command.args(["-m", &memory]);
     if clock == Clock::Virtual {
         command.args(["-icount", "shift=0,sleep=off"]);
     }
@@ -299,7 +302,14 @@ fn machine(
         "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr \
          random.trust_cpu=on tsc=reliable",
     ]);
-    command.args(["-drive", &drive(&image.system(), ",readonly=on")]);
+    // Memory and no disk: while the lab waits for a disk its virtual clock runs
+    // ahead, by minutes of virtual time for milliseconds of the machine's.
+    let system = image.system();
+    let size = fs::metadata(&system)?.len();
+    let module = file_option("memory-backend-file,id=system,mem-path=", &system);
+    let module = format!("{},size={size},share=on,readonly=on", module.display());
+    command.args(["-object", &module]);
+    command.args(["-device", "nvdimm,memdev=system,unarmed=on"]);
     command.args(["-device", "virtio-serial-pci", "-device", "virtio-rng-pci"]);
     command.args([
         "-device",
@@ -327,18 +337,13 @@ fn bare_with(image: &Image, scratch: &Scratch, initrd: &Path) -> Result<Command,
         .env(MARK, scratch.name())
         .env(MARK_FOLDER, scratch.path())
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-        .args(["-display", "none", "-machine", "q35"])
+        .args(["-display", "none", "-machine", "q35,nvdimm=on"])
         .arg("-kernel")
         .arg(image.kernel())
         .arg("-initrd")
         .arg(initrd);
     die_with_parent(&mut command);
     Ok(command)
-}
-
-fn drive(path: &Path, more: &str) -> String {
-    let option = file_option("file=", path);
-    format!("{},format=raw,if=virtio{more}", option.to_string_lossy())
 }
 
 /// `prefix` and a path; commas separate QEMU's options, so they are doubled.
@@ -390,7 +395,7 @@ pub fn guest_state(
         "--folder",
         "/run/guest",
         "--device",
-        "/dev/vdb",
+        "/dev/vda",
     ];
     let job = Job {
         arguments: arguments.map(str::to_owned).to_vec(),

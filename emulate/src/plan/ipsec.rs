@@ -95,16 +95,21 @@ fn key(run: &str, purpose: &str, bytes: usize) -> String {
 /// Puts a tunnel between two ends.
 pub fn between(tunnel: &Tunnel, ends: [&End; 2], assets: &Assets, plan: &mut Plan) {
     if tunnel.ike == Ike::None {
-        by_hand(tunnel, ends, assets, plan);
+        by_hand(tunnel, ends, 0, assets, plan);
     } else {
-        for (own, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
-            daemon(tunnel, own, &[other], assets, plan);
+        for [own, other] in [ends, [ends[1], ends[0]]] {
+            daemon(tunnel, &[[own, other]], assets, plan);
         }
         plan.run(
             format!("IKE of tunnel {}", tunnel.name),
             initiate(ends[0], ends[1], assets),
         );
     }
+}
+
+/// Where the charon of a namespace writes what it does.
+pub fn log(namespace: &str, assets: &Assets) -> String {
+    assets.path(&format!("{namespace}.charon.log"))
 }
 
 /// The name of the association from one end to another.
@@ -119,6 +124,11 @@ fn socket(end: &End, assets: &Assets) -> String {
 
 /// Connects one end to another through its charon.
 pub fn initiate(own: &End, other: &End, assets: &Assets) -> Argv {
+    assets.inside(&own.namespace, connect(own, other, assets))
+}
+
+/// The same for a program that is in the namespace already.
+pub fn connect(own: &End, other: &End, assets: &Assets) -> Argv {
     let uri = format!("unix://{}", socket(own, assets));
     let words = [
         "swanctl",
@@ -128,11 +138,13 @@ pub fn initiate(own: &End, other: &End, assets: &Assets) -> Argv {
         "--child",
         &child(other),
     ];
-    assets.inside(&own.namespace, argv(words))
+    argv(words)
 }
 
 /// Security associations and policies by `ip xfrm`, both directions at both ends.
-fn by_hand(tunnel: &Tunnel, ends: [&End; 2], assets: &Assets, plan: &mut Plan) {
+/// Tunnels that share an end have different numbers.
+pub fn by_hand(tunnel: &Tunnel, ends: [&End; 2], number: usize, assets: &Assets, plan: &mut Plan) {
+    let reqid = number + 1;
     let mode = match tunnel.mode {
         Mode::Transport => "transport",
         Mode::Tunnel | Mode::Wireguard => "tunnel",
@@ -142,11 +154,11 @@ fn by_hand(tunnel: &Tunnel, ends: [&End; 2], assets: &Assets, plan: &mut Plan) {
         for (from, to) in [(0, 1), (1, 0)] {
             let direction = if from == at { "out" } else { "in" };
             let (a, b) = (&ends[from].address, &ends[to].address);
-            let spi = format!("0x{:x}", 0x1000 + from);
+            let spi = format!("0x{:x}", 0x1000 + 2 * number + from);
             let purpose = format!("{} {spi}", tunnel.name);
             writeln!(
                 batch,
-                "xfrm state add src {a} dst {b} proto esp spi {spi} reqid 1 mode {mode} {}",
+                "xfrm state add src {a} dst {b} proto esp spi {spi} reqid {reqid} mode {mode} {}",
                 algorithms(tunnel, &assets.run, &purpose)
             )
             .expect("a string takes it");
@@ -155,7 +167,7 @@ fn by_hand(tunnel: &Tunnel, ends: [&End; 2], assets: &Assets, plan: &mut Plan) {
                     writeln!(
                         batch,
                         "xfrm policy add {inner} dir {direction} \
-                         tmpl src {a} dst {b} proto esp reqid 1 mode {mode}"
+                         tmpl src {a} dst {b} proto esp reqid {reqid} mode {mode}"
                     )
                     .expect("a string takes it");
                 }
@@ -205,12 +217,18 @@ fn algorithms(tunnel: &Tunnel, run: &str, purpose: &str) -> String {
     words
 }
 
-/// A charon for one end, that knows the others and waits for orders.
-pub fn daemon(tunnel: &Tunnel, own: &End, others: &[&End], assets: &Assets, plan: &mut Plan) {
+/// A charon that waits for orders. The first of each pair is its own end, as the
+/// other one knows it.
+///
+/// # Panics
+///
+/// Without a pair.
+pub fn daemon(tunnel: &Tunnel, pairs: &[[&End; 2]], assets: &Assets, plan: &mut Plan) {
+    let own = pairs[0][0];
     let name = &own.namespace;
     let settings = assets.path(&format!("{name}.strongswan.conf"));
     let connections = assets.path(&format!("{name}.swanctl.conf"));
-    let log = assets.path(&format!("{name}.charon.log"));
+    let log = log(name, assets);
     let vici = socket(own, assets);
     plan.write(
         format!("settings of charon at {name}"),
@@ -220,7 +238,7 @@ pub fn daemon(tunnel: &Tunnel, own: &End, others: &[&End], assets: &Assets, plan
     plan.write(
         format!("connections of charon at {name}"),
         connections.clone(),
-        swanctl_conf(tunnel, own, others, &assets.run),
+        swanctl_conf(tunnel, pairs, &assets.run),
     );
     let with = format!("STRONGSWAN_CONF={settings}");
     let charon = argv(["env", &with, "/usr/sbin/charon-systemd"]);
@@ -267,13 +285,14 @@ fn strongswan_conf(tunnel: &Tunnel, vici: &str, log: &str) -> String {
          \x20 retransmit_base = {base}\n\
          \x20 retransmit_tries = {tries}\n\
          \x20 plugins {{ vici {{ socket = unix://{vici} }} }}\n\
-         \x20 filelog {{ log {{ path = {log}\n default = 1\n ike = 2\n flush_line = yes }} }}\n\
+         \x20 filelog {{ log {{ path = {log}\n default = 1\n ike = 2\n flush_line = yes\n\
+         \x20 time_format = %s\n time_add_ms = yes }} }}\n\
          \x20 syslog {{ }}\n\
          }}\n"
     )
 }
 
-fn swanctl_conf(tunnel: &Tunnel, own: &End, others: &[&End], run: &str) -> String {
+fn swanctl_conf(tunnel: &Tunnel, pairs: &[[&End; 2]], run: &str) -> String {
     let version = if tunnel.ike == Ike::Ikev2 { 2 } else { 1 };
     let aggressive = if tunnel.ike == Ike::Ikev1Aggressive {
         "    aggressive = yes\n"
@@ -293,7 +312,7 @@ fn swanctl_conf(tunnel: &Tunnel, own: &End, others: &[&End], run: &str) -> Strin
         _ => String::new(),
     };
     let mut text = String::from("connections {\n");
-    for other in others {
+    for [own, other] in pairs {
         let selectors = match tunnel.mode {
             Mode::Transport => String::new(),
             Mode::Tunnel | Mode::Wireguard => format!(

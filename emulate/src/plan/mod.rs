@@ -6,11 +6,13 @@
 //! [`script`] prints it for people.
 
 pub mod calibrate;
+pub mod failover;
 pub mod guest;
 pub mod image;
 pub mod ipsec;
 pub mod migration;
 pub mod network;
+pub mod profile;
 pub mod script;
 pub mod wireguard;
 
@@ -135,6 +137,10 @@ pub enum Action {
     },
     /// Lets time pass.
     Pause(Duration),
+    /// The case begins: its clock is zero now.
+    Begin,
+    /// Lets time pass until the case's clock stands at this.
+    Until(Duration),
 }
 
 /// When a started program is ready.

@@ -178,22 +178,52 @@ impl Network {
         }
     }
 
+    /// Leads packets for a network of addresses from every site to a node.
+    pub fn lead(
+        &self,
+        to: &str,
+        node: usize,
+        scenario: &Scenario,
+        assets: &Assets,
+        plan: &mut Plan,
+    ) {
+        let topology = Topology::new(scenario);
+        for (site, name) in scenario.sites.iter().enumerate() {
+            let hop = if self.nodes[node].site == site {
+                Some(Self::address(node))
+            } else {
+                next_hop(scenario, &topology, site, self.nodes[node].site)
+            };
+            let Some(hop) = hop else { continue };
+            let namespace = assets.namespace(&router(name));
+            let words = ["ip", "-n", &namespace, "route", "add", to, "via", &hop];
+            plan.run(format!("route to {to} at site {name}"), argv(words));
+        }
+    }
+
     /// Delay, rate, loss and queue of every link.
     pub fn impair(scenario: &Scenario, assets: &Assets, plan: &mut Plan) {
         for (index, link) in scenario.links.iter().enumerate() {
             for site in link.sites {
-                let device = format!("link{index}");
-                let mut line = argv(["tc", "-n"]);
-                line.push(assets.namespace(&router(&scenario.sites[site])));
-                line.extend(argv(["qdisc", "add", "dev", &device, "root", "netem"]));
-                line.extend(netem(link));
                 plan.run(
                     format!("link {}: delay, rate, loss and queue", link.name),
-                    line,
+                    qdisc("add", index, link, &scenario.sites[site], assets),
                 );
             }
         }
     }
+}
+
+/// Gives a link, or takes from it, what a netem does at one of its sites.
+pub fn qdisc(what: &str, index: usize, link: &Link, site: &str, assets: &Assets) -> Argv {
+    let namespace = assets.namespace(&router(site));
+    let device = format!("link{index}");
+    let words = [
+        "tc", "-n", &namespace, "qdisc", what, "dev", &device, "root", "netem",
+    ];
+    let mut line = argv(words);
+    line.extend(netem(link));
+    line
 }
 
 /// The namespace of a site's router.
@@ -279,18 +309,12 @@ fn configure_node(
         &router,
         &node_mac(index, 0),
     );
-    let mut route = format!("route add default via {router}");
-    if let Some(transport) = transport {
-        write!(
-            route,
-            " initcwnd {} rto_min {}ms",
-            transport.initial_window,
-            transport.min_rto.as_nanos() / 1_000_000
-        )
-        .expect("a string takes it");
-    }
-    batch.push_str(&route);
-    batch.push('\n');
+    writeln!(
+        batch,
+        "route add default via {router}{}",
+        metrics(transport)
+    )
+    .expect("a string takes it");
     plan.feed(
         format!("address and route of {}", node.namespace),
         ip_batch(&node.namespace, assets),
@@ -304,6 +328,17 @@ fn configure_node(
     }
     offloads_off(&node.namespace, &["wan".to_owned()], assets, plan);
     Ok(())
+}
+
+/// What a route says of the connections that use it.
+pub fn metrics(transport: Option<&Transport>) -> String {
+    transport.map_or_else(String::new, |transport| {
+        format!(
+            " initcwnd {} rto_min {}ms",
+            transport.initial_window,
+            transport.min_rto.as_nanos() / 1_000_000
+        )
+    })
 }
 
 /// Settings of a namespace that make its connections those of the scenario.
@@ -337,6 +372,11 @@ fn tcp_settings(transport: &Transport, send_memory: Option<u64>) -> Result<Argv,
             u8::from(transport.timestamps).to_string(),
         ),
         ("net.ipv4.tcp_retries2", transport.retries.to_string()),
+        // 3 is the default: only tail loss probes are left of early retransmits.
+        (
+            "net.ipv4.tcp_early_retrans",
+            if transport.tail_loss_probe { "3" } else { "0" }.to_owned(),
+        ),
         ("net.ipv4.tcp_no_metrics_save", "1".to_owned()),
     ]);
     let mut line = argv(["sysctl", "-q", "-w"]);

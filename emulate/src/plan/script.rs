@@ -80,6 +80,12 @@ fn add(text: &mut String, step: &Step, assets: &Assets) {
             ));
         }
         Action::Pause(span) => put(&format!("sleep {}", span.as_secs_f64())),
+        Action::Begin => put("begin=$(date +%s%N)"),
+        Action::Until(span) => put(&format!(
+            "left=$(( begin + {} - $(date +%s%N) ))\n\
+             [ $left -le 0 ] || sleep \"$(printf %d.%09d $((left / 1000000000)) $((left % 1000000000)))\"",
+            span.as_nanos()
+        )),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod migrate;
 mod packet;
 pub mod probe;
 pub mod relay;
+pub mod save;
 pub mod selftest;
 pub mod sink;
 pub mod state;
@@ -45,6 +46,8 @@ pub enum Tool {
     Migrate(migrate::Args),
     /// Gives an interface of WireGuard its key and its peer.
     Wireguard(wireguard::Args),
+    /// Saves a running guest into the void and lets it run on.
+    Save(save::Args),
     /// Boots a guest once and saves its state.
     State(state::Args),
     /// Sends a command to the workload of a guest.
@@ -80,6 +83,7 @@ pub fn run(tool: &Tool) -> anyhow::Result<()> {
         Tool::Initramfs(args) => initramfs::run(args),
         Tool::Migrate(args) => migrate::run(args),
         Tool::Wireguard(args) => wireguard::run(args),
+        Tool::Save(args) => save::run(args),
         Tool::State(args) => state::run(args),
         Tool::Workload(args) => workload::run(args),
         Tool::Echo(args) => echo::run(args),

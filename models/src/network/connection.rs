@@ -131,6 +131,7 @@ impl Connection {
                 min: transport.min_rto,
                 max: transport.max_rto,
                 retries: transport.retries,
+                probe: transport.tail_loss_probe,
             },
             losses: None,
             state: State::Idle { since: now },
@@ -335,13 +336,26 @@ impl Connection {
         self.state = if self.blocked {
             let srtt = SimDuration::from_secs_f64(self.base_rtt);
             State::Stalled {
-                ladder: Ladder::new(self.bounds, now, srtt),
+                ladder: Ladder::new(self.bounds, now, self.put_off(), srtt),
                 flight: 1.0,
             }
         } else {
             State::Sending
         };
         self.round_end = now + SimDuration::from_secs_f64(self.loaded_rtt());
+    }
+
+    /// From the last acknowledgement of a dead path until the retransmission timer
+    /// is set for good. The sender goes on until its window is full.
+    pub(super) fn put_off(&self) -> SimDuration {
+        let srtt = SimDuration::from_secs_f64(self.rtt());
+        let spare = self.flight() - self.rate * self.rtt();
+        let sending = if self.rate > 0.0 {
+            SimDuration::from_secs_f64((spare / self.rate).max(0.0))
+        } else {
+            SimDuration::ZERO
+        };
+        self.bounds.put_off(sending, srtt)
     }
 
     /// Goes on after a time-out.

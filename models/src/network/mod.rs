@@ -169,12 +169,12 @@ impl Network {
             }
             Next::Round => {
                 if connection.end_round(now) == Some(Repair::Timeout) {
-                    self.stall(id, now);
+                    self.stall(id, now, SimDuration::ZERO);
                 }
             }
             Next::Loss => {
                 if connection.lose_packet(now) == Repair::Timeout {
-                    self.stall(id, now);
+                    self.stall(id, now, SimDuration::ZERO);
                 }
             }
             Next::Retry => self.retry(id, now, &mut signals),
@@ -202,7 +202,8 @@ impl Network {
             connection.lose_flight();
             // The last acknowledgement arrives half a round trip later.
             let first = now + connection.route.delay;
-            self.stall(id, first);
+            let later = connection.put_off();
+            self.stall(id, first, later);
             self.settle(id, queue);
         }
     }
@@ -339,12 +340,12 @@ impl Network {
         }
     }
 
-    /// Stops a connection until its timer, counted from `first`, fires.
-    fn stall(&mut self, id: usize, first: SimTime) {
+    /// Stops a connection until its timer, set `later` than `first`, fires.
+    fn stall(&mut self, id: usize, first: SimTime, later: SimDuration) {
         let connection = &mut self.connections[id];
         let srtt = SimDuration::from_secs_f64(connection.rtt());
         let flight = connection.flight() / connection.route.mss;
-        let ladder = Ladder::new(connection.bounds, first, srtt);
+        let ladder = Ladder::new(connection.bounds, first, later, srtt);
         connection.state = State::Stalled { ladder, flight };
         // The queue is empty long before the timer fires.
         connection.ahead = 0.0;

@@ -392,6 +392,7 @@ impl Builder<'_, '_, '_> {
             min_rto: file.min_rto.get(),
             max_rto: file.max_rto.get(),
             retries: file.retries,
+            tail_loss_probe: file.tail_loss_probe,
             max_rate: file.max_rate,
         }
     }

@@ -334,6 +334,9 @@ pub struct TransportFile {
     #[serde(default = "defaults::retries")]
     #[schemars(range(min = 1, max = 100))]
     pub retries: u32,
+    /// Send a tail loss probe before the retransmission timer (RFC 8985; Linux since 3.10).
+    #[serde(default = "defaults::yes")]
+    pub tail_loss_probe: bool,
     /// Rate the application holds itself to.
     pub max_rate: Option<BitRate>,
 }

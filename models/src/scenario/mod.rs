@@ -294,6 +294,8 @@ pub struct Transport {
     pub max_rto: SimDuration,
     /// Time-outs in a row after which TCP gives up.
     pub retries: u32,
+    /// Whether a tail loss probe goes before the retransmission timer.
+    pub tail_loss_probe: bool,
     /// Rate the application holds itself to.
     pub max_rate: Option<BitRate>,
 }
