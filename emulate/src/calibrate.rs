@@ -46,9 +46,8 @@ pub fn run(
         name: "calibration.json".to_owned(),
         text: serde_json::to_string_pretty(&outputs)?,
     });
-    event(Event::Log {
-        name: "profile.json".to_owned(),
-        text: measure::profile(&outputs).to_json(),
+    event(Event::Profile {
+        json: measure::profile(&outputs).to_json(),
     });
     Ok(())
 }

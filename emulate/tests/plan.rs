@@ -25,7 +25,7 @@ fn assets() -> Assets {
 
 fn plan_of(study: &Study, case: &str) -> Plan {
     let case = study.cases.iter().find(|c| c.id == case).unwrap();
-    plan(case, false, &assets()).unwrap()
+    plan(study, case, 0, false, &assets()).unwrap()
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn every_case_of_the_validation_has_a_plan() {
     for file in ["distance", "writes", "methods", "lines"] {
         let study = study(&format!("validation/{file}.toml"));
         for case in &study.cases {
-            let plan = plan(case, true, &assets());
+            let plan = plan(&study, case, 0, true, &assets());
             assert!(plan.is_ok(), "{file} {}: {}", case.id, plan.unwrap_err());
         }
     }

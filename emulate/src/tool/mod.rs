@@ -21,6 +21,7 @@ mod packet;
 pub mod probe;
 pub mod relay;
 pub mod save;
+pub mod selftest;
 pub mod sink;
 pub mod state;
 pub mod tcp;
@@ -63,6 +64,9 @@ pub enum Tool {
     RelayClient(relay::ClientArgs),
     /// The packet relay's end in the servers' network.
     RelayServer(relay::ServerArgs),
+    /// Kills emulations and looks for what is left.
+    #[command(hide = true)]
+    SelfTest(selftest::Args),
     /// Keeps a VPN alive over several gateways.
     VpnClient(vpn_client::Args),
 }
@@ -88,6 +92,7 @@ pub fn run(tool: &Tool) -> anyhow::Result<()> {
         Tool::Sink(args) => sink::run(args),
         Tool::RelayClient(args) => relay::run_client(args),
         Tool::RelayServer(args) => relay::run_server(args),
+        Tool::SelfTest(args) => selftest::run(args),
         Tool::VpnClient(args) => vpn_client::run(args),
     }
 }
