@@ -16,7 +16,8 @@
 //!
 //! Leaves out: the cost of reading the bitmap, pages that are freed, QEMU's
 //! clearing of the bitmap in chunks of 1 GiB, that QEMU's bandwidth is that of
-//! the last 100 ms (a socket takes bytes in bursts of a third of its buffer).
+//! the last 100 ms. A socket takes bytes in bursts of a third of its buffer; where
+//! in such a cycle QEMU looks is taken at its mean.
 //! The source learns of the target's success half a round trip later
 //! (`return-path`): that lengthens neither downtime nor total time, which end
 //! when the guest runs.

@@ -18,6 +18,10 @@ use crate::units::Bytes;
 use crate::wan::Route;
 use crate::world::Event;
 
+/// Payload that QEMU has written in a burst when it looks around: it looks at
+/// every 64th page, so half of 64 pages in the mean (`ram.c: ram_save_iterate`).
+const WRITTEN: f64 = 32.0 * 4096.0;
+
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) route: Route,
@@ -284,9 +288,20 @@ impl Connection {
             return self.left;
         }
         let room = self.route.memory.room(window.widest()) * window.count();
-        let held = Memory::held(room.min(self.send_buffer)).max(self.flight());
+        let room = room.min(self.send_buffer);
+        let held = Memory::held(room, WRITTEN);
         let behind = held - self.rate * self.loaded_rtt();
         (self.left - (behind - self.ahead).max(0.0)).max(0.0)
+    }
+
+    /// Time in which the path takes the part of the send buffer that its program
+    /// fills in one burst; nothing where the program is what holds it back.
+    fn cycle(&self) -> SimDuration {
+        let Some(window) = self.window.as_ref().filter(|_| self.rate < self.max_rate) else {
+            return SimDuration::ZERO;
+        };
+        let room = self.route.memory.room(window.widest()) * window.count();
+        self.time_to_send(buffer::WOKEN * room.min(self.send_buffer))
     }
 
     /// Takes back what the program has not written yet.
@@ -504,9 +519,13 @@ impl Connection {
             Goal::Lead { left, at_least } => {
                 let all = self.time_to_send(self.unwritten());
                 let served = now - self.goal_since;
-                // A nanosecond more, so that no rounding leaves a byte too much.
+                // The program looks around once in each cycle of its send buffer, so
+                // half a cycle too late in the mean. A nanosecond more, so that no
+                // rounding leaves a byte too much.
+                let cycle = self.cycle();
+                let at_least = at_least.max(cycle);
                 let until_left = all.saturating_sub(left) + SimDuration::from_nanos(1);
-                let wait = until_left.max(at_least.saturating_sub(served));
+                let wait = (until_left + cycle / 2).max(at_least.saturating_sub(served));
                 Some(now + wait.min(all))
             }
         }

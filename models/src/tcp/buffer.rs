@@ -8,8 +8,9 @@
 //! of bookkeeping, which up to 64 KiB of payload share where the kernel may
 //! hand them down in one piece, and every segment pays alone where it may not:
 //! before ESP (`sock.c: sk_setup_caps`). A program that has filled the buffer
-//! sleeps until a third of it is free (`sk_stream_write_space`), so that the
-//! buffer is between two thirds full and full: five sixths in the mean. Where the
+//! sleeps until a third of it is free (`sk_stream_write_space`), and then fills
+//! it again in a burst: when the program runs, the buffer is two thirds full and
+//! what was written since. Where the
 //! buffer is smaller than what path and receiver would take, this costs rate too:
 //! a third is written when all of the third before it has been acknowledged, so
 //! a buffer passes in a round trip and the bottleneck's time for a third.
@@ -36,8 +37,6 @@ const BOOKKEEPING: f64 = 1280.0;
 const LARGEST_PIECE: f64 = 65_536.0;
 /// Share of the buffer that is free when the program is woken.
 pub const WOKEN: f64 = 1.0 / 3.0;
-/// How full the buffer is in the mean.
-const FILLED: f64 = 1.0 - WOKEN / 2.0;
 
 /// What segments cost in memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,9 +69,10 @@ impl Memory {
         WINDOWS * segments.max(FEWEST_SEGMENTS) * self.reserved * self.density
     }
 
-    /// Payload held in the mean of a buffer with this room.
-    pub fn held(room: f64) -> f64 {
-        FILLED * room
+    /// Payload held of a buffer with this room when its program has written so
+    /// much since it was woken.
+    pub fn held(room: f64, written: f64) -> f64 {
+        ((1.0 - WOKEN) * room + written).min(room)
     }
 
     /// Memory for this much payload: the `tcp_wmem` that stands for a `send_buffer`.
