@@ -26,6 +26,7 @@ pub mod tcp;
 pub mod tun;
 pub mod vpn_client;
 pub mod wait;
+pub mod watch;
 pub mod workload;
 
 use clap::Subcommand;
@@ -59,6 +60,8 @@ pub enum Tool {
     RelayServer(relay::ServerArgs),
     /// Keeps a VPN alive over several gateways.
     VpnClient(vpn_client::Args),
+    /// Ends when a log tells that what came up has gone down.
+    Watch(watch::Args),
 }
 
 /// Runs one of the programs.
@@ -81,5 +84,6 @@ pub fn run(tool: &Tool) -> anyhow::Result<()> {
         Tool::RelayClient(args) => relay::run_client(args),
         Tool::RelayServer(args) => relay::run_server(args),
         Tool::VpnClient(args) => vpn_client::run(args),
+        Tool::Watch(args) => watch::run(args),
     }
 }
