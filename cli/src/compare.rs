@@ -103,7 +103,7 @@ fn read(args: &Args, output: Output) -> Result<([Half; 2], Comparison)> {
 }
 
 /// The tolerances that a scenario states.
-fn bounds(study: &Study) -> Vec<Bound> {
+pub(crate) fn bounds(study: &Study) -> Vec<Bound> {
     let bound = |tolerance: &Tolerance| Bound {
         scenario: Some(study.name.clone()),
         measure: tolerance.measure,
@@ -116,7 +116,7 @@ fn bounds(study: &Study) -> Vec<Bound> {
 }
 
 /// Everything that is printed.
-fn text(comparison: &Comparison, quiet: bool, color: bool) -> String {
+pub(crate) fn text(comparison: &Comparison, quiet: bool, color: bool) -> String {
     let mut text = case_tables(comparison, quiet, color);
     let number = count(comparison.cases.len(), "case");
     text.push_str(&paint(&format!("{number} in both records"), BOLD, color));

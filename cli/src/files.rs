@@ -152,6 +152,16 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<Written> {
     file.finish()
 }
 
+/// Removes what an earlier run left: it would be taken for a part of this one.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove the old `{}`", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes a folder and those above it.
 pub(crate) fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path)

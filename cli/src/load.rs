@@ -81,6 +81,25 @@ pub(crate) fn apply_profile(path: &Path, studies: &mut [Loaded]) -> Result<()> {
     Ok(())
 }
 
+/// Keeps the cases with these ids, and the scenarios that have one.
+pub(crate) fn choose(studies: &mut Vec<Loaded>, wanted: &[String]) -> Result<()> {
+    for id in wanted {
+        let known = |loaded: &Loaded| loaded.study.cases.iter().any(|case| case.id == *id);
+        if !studies.iter().any(known) {
+            let example = studies
+                .first()
+                .and_then(|loaded| loaded.study.cases.first());
+            let example = example.map_or("base", |case| case.id.as_str());
+            bail!("no scenario has a case `{id}`; a case is called, for example, `{example}`");
+        }
+    }
+    for Loaded { study, .. } in studies.iter_mut() {
+        study.cases.retain(|case| wanted.contains(&case.id));
+    }
+    studies.retain(|loaded| !loaded.study.cases.is_empty());
+    Ok(())
+}
+
 fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = Vec::new();
     for path in paths {

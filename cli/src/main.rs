@@ -1,14 +1,15 @@
 //! The `watari` command: the only crate that reads arguments, prints, and
 //! chooses exit codes.
 //!
-//! This file is the table of contents: one file per subcommand, each with its
+//! This file is the table of contents: one file or folder per subcommand, each with its
 //! `Args` and its `run`; what they share is below them.
 
 #![forbid(unsafe_code)]
 
 mod check;
 mod compare;
-mod emulate_cmd;
+mod doctor;
+mod emulation;
 mod lab;
 mod plot;
 mod run;
@@ -51,6 +52,7 @@ const AFTER_HELP: &str = "\
 Start here:
   watari run scenarios       simulate every scenario; tables, records and figures
   watari verify              compare with what was published
+  watari doctor              what is needed to run scenarios on real systems
 
 Exit codes:
   0    all well
@@ -63,12 +65,13 @@ Exit codes:
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
-    Emulate(emulate_cmd::Args),
-    Lab(lab::Args),
     Run(run::Args),
     Verify(verify::Args),
+    Emulate(emulation::Args),
     Compare(compare::Args),
     Plot(plot::Args),
+    Doctor(doctor::Args),
+    Lab(lab::Args),
     Schema(schema::Args),
     /// Small programs that the steps of an emulation call; usable alone.
     #[command(subcommand, hide = true)]
@@ -79,7 +82,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(arguments.color);
     let result = match &arguments.command {
-        Command::Emulate(args) => emulate_cmd::run(args, output),
+        Command::Emulate(args) => emulation::run(args, output),
+        Command::Doctor(args) => doctor::run(args, output),
         Command::Lab(args) => lab::run(args, output),
         Command::Check(args) => check::run(args, output),
         Command::Run(args) => run::run(args, output),

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use emulate::doctor::Lab;
 use jiff::Timestamp;
 use models::scenario::Axis;
 use serde::Serialize;
@@ -35,6 +36,27 @@ struct Manifest<'a> {
     rows: u64,
     errors: usize,
     outputs: &'a [Written],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lab: Option<&'a LabFacts>,
+}
+
+/// What a lab was made of.
+#[derive(Serialize)]
+pub(crate) struct LabFacts {
+    /// Which lab.
+    pub(crate) lab: Lab,
+    /// How time passed.
+    pub(crate) clock: &'static str,
+    /// How guests were executed.
+    pub(crate) accelerator: &'static str,
+    /// Name of the lab VM's image, which guests come from too.
+    pub(crate) image: String,
+    /// Kernel, QEMU and strongSwan of the lab VM.
+    pub(crate) packages: Vec<String>,
+    /// Kernel of the host.
+    pub(crate) host_kernel: String,
+    /// QEMU of the host.
+    pub(crate) host_qemu: String,
 }
 
 #[derive(Serialize)]
@@ -68,6 +90,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) duration: Duration,
     /// Threads.
     pub(crate) jobs: usize,
+    /// Replications of every case.
+    pub(crate) replications: u32,
+    /// The lab, unless it was simulated.
+    pub(crate) lab: Option<LabFacts>,
 }
 
 /// Writes both files.
@@ -81,7 +107,7 @@ pub(crate) fn write(folder: &Path, loaded: &Loaded, facts: &Facts<'_>) -> Result
         scenario_hash: &study.hash,
         inputs: &loaded.inputs,
         seed: study.seed,
-        replications: study.replications,
+        replications: facts.replications,
         confidence: study.confidence,
         cases: study.cases.len(),
         axes: study.axes.iter().map(entry).collect(),
@@ -93,6 +119,7 @@ pub(crate) fn write(folder: &Path, loaded: &Loaded, facts: &Facts<'_>) -> Result
         rows: facts.rows,
         errors: facts.errors,
         outputs: facts.outputs,
+        lab: facts.lab.as_ref(),
     };
     let run = Run {
         started: facts.started.to_string(),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use models::record::{self, SeriesPoint};
 use models::simulate::Outcome;
 
-use crate::files::{NewFile, Written};
+use crate::files::{NewFile, Written, remove};
 
 /// Where the rows of a scenario go.
 pub(crate) enum Records {
@@ -119,16 +119,6 @@ pub(crate) fn record_path(folder: &Path, name: &str) -> PathBuf {
 /// Where the time series that belong to a record are.
 pub(crate) fn series_path(record: &Path) -> PathBuf {
     record.with_extension("series.csv")
-}
-
-/// Removes what an earlier run left: it would be taken for a part of this one.
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove the old `{}`", path.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn header<W: io::Write>(rows: &mut csv::Writer<W>) -> Result<()> {

@@ -132,7 +132,7 @@ fn prepare(args: &Args, output: Output) -> Result<Vec<Loaded>> {
         study.replications = args.replications.unwrap_or(study.replications);
     }
     if !args.case.is_empty() {
-        choose(&mut studies, &args.case)?;
+        load::choose(&mut studies, &args.case)?;
     }
     let mut names = BTreeMap::new();
     for Loaded { path, study, .. } in &studies {
@@ -150,25 +150,6 @@ fn prepare(args: &Args, output: Output) -> Result<Vec<Loaded>> {
         files::create_folder(&args.out)?;
     }
     Ok(studies)
-}
-
-/// Keeps the cases with these ids, and the scenarios that have one.
-fn choose(studies: &mut Vec<Loaded>, wanted: &[String]) -> Result<()> {
-    for id in wanted {
-        let known = |loaded: &Loaded| loaded.study.cases.iter().any(|case| case.id == *id);
-        if !studies.iter().any(known) {
-            let example = studies
-                .first()
-                .and_then(|loaded| loaded.study.cases.first());
-            let example = example.map_or("base", |case| case.id.as_str());
-            bail!("no scenario has a case `{id}`; a case is called, for example, `{example}`");
-        }
-    }
-    for Loaded { study, .. } in studies.iter_mut() {
-        study.cases.retain(|case| wanted.contains(&case.id));
-    }
-    studies.retain(|loaded| !loaded.study.cases.is_empty());
-    Ok(())
 }
 
 /// A scenario whose replications are done, as far as they are.
@@ -224,6 +205,8 @@ fn simulate(
             started,
             duration: clock.elapsed(),
             jobs: options.jobs,
+            replications: study.replications,
+            lab: None,
         };
         manifest::write(&args.out, loaded, &facts)?;
     }

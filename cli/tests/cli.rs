@@ -102,7 +102,9 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn every_command_explains_itself_with_an_example() {
     let here = Path::new(".");
-    for verb in ["check", "run", "verify", "compare", "plot", "schema"] {
+    for verb in [
+        "check", "run", "verify", "emulate", "compare", "plot", "doctor", "lab", "schema",
+    ] {
         let output = watari(here, &[verb, "-h"]);
         assert_code(&output, 0);
         assert!(stdout(&output).contains("Example"), "{verb}");

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,6 +171,8 @@ impl<'a> Run<'a> {
         command
             .args(&argv[1..])
             .env(MARK, &self.assets.run)
+            // Ctrl-C is for watari, which ends its programs in order.
+            .process_group(0)
             .stdout(File::create(self.assets.path(&format!("{name}.out")))?)
             .stderr(File::create(self.assets.path(&format!("{name}.err")))?);
         Ok(command)
@@ -424,7 +426,8 @@ mod tests {
         // Tests run side by side; a run ends every process that bears its name.
         let name = folder.parent().unwrap().file_name().unwrap();
         Assets {
-            run: format!("watari-test{}", name.display()),
+            // Not a name that `watari lab clean` looks for.
+            run: format!("test{}", name.display()),
             folder: folder.display().to_string(),
             watari: "watari".to_owned(),
             kernel: String::new(),

@@ -31,6 +31,11 @@ pub enum Event {
         /// Content.
         text: String,
     },
+    /// What the lab was measured to do; see [`models::profile`].
+    Profile {
+        /// The profile.
+        json: String,
+    },
     /// The job cannot go on.
     Failed(String),
     /// The job is done.

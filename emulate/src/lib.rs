@@ -10,12 +10,15 @@
 //! - [`tool`] holds the small programs that steps call and that can be used
 //!   alone: `watari tool NAME`. They print JSON lines with instants of the
 //!   monotonic clock in nanoseconds;
+//! - [`doctor`] finds out what this machine can do;
 //! - [`clean`] removes what a killed run left behind.
 //!
 //! It may not be used by `plots` or `models`, and does not use `plots`.
 
 pub mod apply;
+pub mod calibrate;
 pub mod clean;
+pub mod doctor;
 pub mod event;
 pub mod guest;
 pub mod lab;

@@ -2,9 +2,12 @@
 
 mod failover;
 
+use models::profile::Profile;
 use models::record::{Backend, Measure, Row, SeriesPoint, Values};
 use models::scenario::{Case, Method, Study};
+use models::units::{ByteRate, Span};
 use serde_json::Value;
+use sim_core::SimDuration;
 
 use crate::apply::Outputs;
 use crate::plan::{calibrate, migration};
@@ -184,8 +187,12 @@ pub struct PathFacts {
 pub fn path_facts(outputs: &Outputs) -> PathFacts {
     let text = |name: &str| outputs.text.get(name).map_or("", String::as_str);
     let json = |name: &str| serde_json::from_str::<Value>(text(name)).unwrap_or(Value::Null);
+    // What the receiver saw: the sender counts what its buffer took.
     let tcp = json(calibrate::TCP);
-    let intervals = tcp["intervals"].as_array().cloned().unwrap_or_default();
+    let intervals = tcp["server_output_json"]["intervals"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let rates: Vec<f64> = intervals
         .iter()
         .rev()
@@ -225,5 +232,36 @@ impl PathFacts {
                 values.set(measure, value);
             }
         }
+    }
+}
+
+/// The profile of a lab, from the steps of [`crate::plan::profile`].
+pub fn profile(outputs: &Outputs) -> Profile {
+    let seconds = |name: &str| {
+        let span = outputs.spans.get(name);
+        span.map(|&(start, end)| (end - start) as f64 * 1e-9)
+    };
+    let image = crate::plan::profile::IMAGE as f64;
+    let rate = |name: &str| {
+        seconds(name).map(|s| ByteRate::from_bytes_per_second((image / s).round() as u64))
+    };
+    let span = |s: f64| Span::new(SimDuration::from_secs_f64(s));
+    let between = |from: &str, to: &str| {
+        let (from, to) = (outputs.spans.get(from)?, outputs.spans.get(to)?);
+        Some(span((to.1 - from.0) as f64 * 1e-9))
+    };
+    let save = last(outputs, "save");
+    Profile {
+        encrypt: rate("encrypt"),
+        decrypt: rate("decrypt"),
+        compress: rate("compress"),
+        decompress: rate("decompress"),
+        compressed: last(outputs, "packed")["bytes"]
+            .as_f64()
+            .map(|bytes| bytes / image),
+        boot: between("qemu-source", "boot"),
+        shutdown: between("guest-poweroff", "qemu-source"),
+        setup_time: save["setup_ns"].as_f64().map(|ns| span(ns * 1e-9)),
+        ..Profile::default()
     }
 }

@@ -1,7 +1,7 @@
 //! Runs the cases of a scenario on this machine, one after the other.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
 use models::record;
@@ -22,6 +22,8 @@ pub struct Host {
     pub guest: PathBuf,
     /// `kvm` or `tcg`.
     pub accel: String,
+    /// The word for its clock in the record: `virtual` or `real`.
+    pub clock: String,
     /// Folder for the folders of runs.
     pub runs: PathBuf,
 }
@@ -32,13 +34,15 @@ impl Host {
         let guest = |name: &str| self.guest.join(name).display().to_string();
         let memory = memory_mib(case);
         let state = self.guest.join(format!("guest-{memory}.state"));
+        // States are saved by TCG, and KVM cannot go on from them.
+        let usable = self.accel == "tcg" && state.exists();
         Assets {
             run: run.to_owned(),
             folder: self.runs.join(run).display().to_string(),
             watari: self.watari.display().to_string(),
             kernel: guest("vmlinuz"),
             initrd: guest("guest.cpio"),
-            state: state.exists().then(|| state.display().to_string()),
+            state: usable.then(|| state.display().to_string()),
             accel: self.accel.clone(),
         }
     }
@@ -71,44 +75,65 @@ pub fn plan(
     }
 }
 
-/// Runs the cases, each so many times; tells `event` what happens.
+/// Runs every case as many times as `repeats` says, with these numbers; tells
+/// `event` what happens. A run that fails is a row with an error.
 ///
 /// # Errors
 ///
-/// When a step fails in a way that no further run can mend, or `stop` is set.
+/// When a case has no counterpart on real systems, or `stop` is set.
 pub fn run(
     study: &Study,
-    repeats: std::ops::Range<u32>,
+    repeats: &dyn Fn(&Case) -> Vec<u32>,
     host: &Host,
     stop: &AtomicBool,
     event: &mut dyn FnMut(Event),
 ) -> Result<()> {
-    for (number, case) in study.cases.iter().enumerate() {
+    for case in &study.cases {
         let mut facts = None;
-        for repeat in repeats.clone() {
-            let run = format!(
-                "{}{:x}{number:x}{repeat:x}",
-                clean::PREFIX,
-                std::process::id()
-            );
-            let assets = host.assets(&run, case);
+        for repeat in repeats(case) {
+            let assets = host.assets(&name(), case);
             let _claim = clean::claim(std::path::Path::new(&assets.folder))
                 .with_context(|| format!("cannot use `{}`", assets.folder))?;
-            one(study, case, repeat, &mut facts, &assets, stop, event)?;
+            let of = Of {
+                study,
+                case,
+                repeat,
+                clock: &host.clock,
+            };
+            one(&of, &mut facts, &assets, stop, event)?;
         }
     }
     Ok(())
 }
 
-fn one(
-    study: &Study,
-    case: &Case,
+/// A name that no other run has.
+fn name() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{}{:x}x{number:x}", clean::PREFIX, std::process::id())
+}
+
+/// Which run it is.
+struct Of<'a> {
+    study: &'a Study,
+    case: &'a Case,
     repeat: u32,
+    clock: &'a str,
+}
+
+fn one(
+    of: &Of<'_>,
     facts: &mut Option<PathFacts>,
     assets: &Assets,
     stop: &AtomicBool,
     event: &mut dyn FnMut(Event),
 ) -> Result<()> {
+    let &Of {
+        study,
+        case,
+        repeat,
+        clock,
+    } = of;
     let plan = plan(study, case, repeat, facts.is_some(), assets)
         .with_context(|| format!("case {}", case.id))?;
     let mut progress = |title: &str| {
@@ -120,13 +145,14 @@ fn one(
     };
     let (outputs, error) = match apply(&plan, assets, stop, &mut progress) {
         Ok(outputs) => (outputs, None),
-        Err(error @ ApplyError::Step { .. }) => (Default::default(), Some(error.to_string())),
-        Err(error) => return Err(error.into()),
+        Err(error @ ApplyError::Interrupted) => return Err(error.into()),
+        Err(error) => (Default::default(), Some(error.to_string())),
     };
     if facts.is_none() && error.is_none() {
         *facts = Some(measure::path_facts(&outputs));
     }
     let mut row = measure::row(study, case, repeat, &outputs, error);
+    row.params.clock = Some(clock.to_owned());
     if row.error.is_none()
         && let Some(facts) = facts
     {

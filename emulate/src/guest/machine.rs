@@ -32,16 +32,16 @@ pub const PROCESSOR: &str = "qemu64";
 /// The kernel's command line: what makes it boot with fewer instructions and
 /// occupy less memory.
 ///
-/// - `tsc=unstable`: the clock is the HPET (under KVM kvm-clock), which counts
-///   QEMU's virtual time; the rate of the TSC differs where a saved state is
-///   restored;
+/// - `tsc=reliable clocksource=tsc`: reading the time is an instruction, where the
+///   HPET would be a device; a state is saved in the lab that restores it, so the
+///   rate of the TSC is the same;
 /// - `init_on_free=1`: free pages are zero, so that a migration need not send them;
 /// - `nokaslr`: the guest finds all RAM for its `count`;
 /// - `panic=-1`: with QEMU's `-no-reboot`, a guest that fails ends;
 /// - the file system for tracing alone takes 8 MiB; `lsm=`, tests of ciphers,
 ///   integrity and certificates take time.
 pub const KERNEL_LINE: &str = "quiet loglevel=0 console=ttyS0 panic=-1 nokaslr no_timer_check \
-     tsc=unstable init_on_free=1 ipv6.disable=1 mitigations=off transparent_hugepage=never lsm= \
+     tsc=reliable clocksource=tsc init_on_free=1 ipv6.disable=1 mitigations=off transparent_hugepage=never lsm= \
      cryptomgr.notests \
      initcall_blacklist=tracer_init_tracefs,init_ima,init_evm,load_system_certificate_list";
 

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::Lacks;
+use crate::clean::Scratch;
 use crate::guest::initramfs;
 use crate::guest::machine::{Accelerator, Machine, qemu_arguments};
 use crate::guest::modules::{self, Kernel};
@@ -45,7 +46,9 @@ const PACKAGES: [&str; 21] = [
     "wireguard-tools",
 ];
 /// Drivers that the first program of the lab loads.
-const DRIVERS: [&str; 6] = [
+const DRIVERS: [&str; 8] = [
+    "nfit",
+    "nd_pmem",
     "virtio_pci",
     "virtio_blk",
     "virtio_console",
@@ -85,7 +88,9 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 const INIT: &str = include_str!("init.sh");
 /// Changes whenever this file makes something else of the same packages.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
+/// The system is a memory module, whose size is a multiple of this.
+const MODULE: u64 = 128 << 20;
 
 /// The image of a lab VM: a folder with these files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +130,28 @@ impl Image {
         self.folder.join(format!("guest-{mebibytes}.state"))
     }
 
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> u64 {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten();
+        let files = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+        files.map(|file| file.len()).sum()
+    }
+
+    /// Versions of the packages that begin with one of these words, as
+    /// `name version`.
+    pub fn versions(&self, wanted: &[&str]) -> Vec<String> {
+        let text = fs::read_to_string(self.packages()).unwrap_or_default();
+        let all = text.lines().filter_map(|line| {
+            let mut parts = line.split('_');
+            let (name, version) = (parts.next()?, parts.next()?);
+            let wanted = wanted.iter().any(|start| name.starts_with(start));
+            wanted.then(|| format!("{name} {}", version.replace("%3a", ":")))
+        });
+        let mut all: Vec<String> = all.collect();
+        all.dedup();
+        all
+    }
+
     /// The hash of what it was made of.
     pub fn name(&self) -> String {
         let name = self.folder.file_name().unwrap_or_default();
@@ -150,27 +177,35 @@ pub fn current(cache: &Path) -> Result<Image, Lacks> {
     Ok(Image { folder })
 }
 
-/// Builds the image, or finds it built. `say` is told what is going on.
+/// Builds the image, or finds it built, unless `anew`; gives whether it was
+/// built. `say` is told what is going on.
 ///
 /// # Errors
 ///
 /// When a tool is missing ([`Lacks`]), a package cannot be had, or the disk is full.
-pub fn build(cache: &Path, say: &mut dyn FnMut(&str)) -> Result<Image> {
+pub fn build(cache: &Path, anew: bool, say: &mut dyn FnMut(&str)) -> Result<(Image, bool)> {
     need_tools()?;
     initramfs::initramfs(&[])?;
     fs::create_dir_all(cache).with_context(|| format!("cannot make `{}`", cache.display()))?;
+    let scratch = Scratch::new(cache, "build")
+        .with_context(|| format!("cannot write in `{}`", cache.display()))?;
     let apt = Apt::new(cache)?;
     say("resolving packages");
     let packages = apt.resolve(say)?;
     let hash = hash(&[&recipe_hash(), &packages]);
     let folder = cache.join(format!("lab-{hash}"));
-    if !folder.join("recipe").exists() {
-        assemble(cache, &folder, &apt, &packages, say)?;
+    let build = anew || !folder.join("recipe").exists();
+    if build {
+        let image = assemble(scratch.path(), &apt, &packages, say)?;
+        if folder.exists() {
+            fs::rename(&folder, scratch.path().join("old"))?;
+        }
+        fs::rename(&image, &folder)?;
     }
-    let name = format!("lab-{hash}\n");
-    fs::write(cache.join("current.new"), name)?;
-    fs::rename(cache.join("current.new"), cache.join("current"))?;
-    Ok(Image { folder })
+    let new = scratch.path().join("current");
+    fs::write(&new, format!("lab-{hash}\n"))?;
+    fs::rename(&new, cache.join("current"))?;
+    Ok((Image { folder }, build))
 }
 
 fn recipe_hash() -> String {
@@ -349,20 +384,17 @@ fn packages(uris: &str) -> String {
     lines.concat()
 }
 
+/// Makes the image in a folder for a while; gives where.
 fn assemble(
-    cache: &Path,
-    folder: &Path,
+    scratch: &Path,
     apt: &Apt,
     packages: &str,
     say: &mut dyn FnMut(&str),
-) -> Result<()> {
+) -> Result<PathBuf> {
     say("downloading about 100 MB of packages");
     apt.download()?;
-    let scratch = tempfile::Builder::new()
-        .prefix("building-")
-        .tempdir_in(cache)?;
-    let root = scratch.path().join("root");
-    let image = scratch.path().join("image");
+    let root = scratch.join("root");
+    let image = scratch.join("image");
     fs::create_dir_all(&root)?;
     fs::create_dir_all(&image)?;
     say("unpacking");
@@ -395,11 +427,19 @@ fn assemble(
             .arg(image.join("system.erofs"))
             .arg(&root),
     )?;
+    pad(&image.join("system.erofs"))?;
     fs::write(image.join("packages.txt"), packages)?;
     fs::write(image.join("recipe"), recipe_hash())?;
     fs::set_permissions(&image, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&image, folder)?;
     fs::remove_dir_all(apt.folder.join("archives"))?;
+    Ok(image)
+}
+
+/// Makes the file as long as a memory module may be.
+fn pad(path: &Path) -> Result<()> {
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    let length = file.metadata()?.len().next_multiple_of(MODULE);
+    file.set_len(length)?;
     Ok(())
 }
 

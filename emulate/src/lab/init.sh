@@ -6,7 +6,8 @@ $b mount -t devtmpfs dev /dev
 $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
 for module in /modules/*; do $b insmod "$module"; done
-$b mount -t erofs -o ro /dev/vda /ro || { echo "the lab's system cannot be mounted"; $b poweroff -f; }
+until [ -e /dev/pmem0 ]; do $b usleep 1000; done
+$b mount -t erofs -o ro /dev/pmem0 /ro || { echo "the lab's system cannot be mounted"; $b poweroff -f; }
 $b mount -t tmpfs -o mode=755 tmpfs /rw
 $b mkdir -p /rw/upper /rw/work
 $b mount -t overlay -o lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work overlay /mnt

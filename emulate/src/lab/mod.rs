@@ -10,6 +10,8 @@ pub mod vm;
 
 use std::path::PathBuf;
 
+use crate::clean::{self, Cleaned};
+
 /// What a machine lacks for a lab, with what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}\n  fix: {fix}")]
@@ -49,4 +51,21 @@ pub fn cache() -> Result<PathBuf, Lacks> {
                 "set WATARI_CACHE",
             )
         })
+}
+
+/// Removes what killed emulations, lab VMs and builds left behind.
+///
+/// # Errors
+///
+/// When a folder cannot be read.
+pub fn clean() -> std::io::Result<Cleaned> {
+    let mut temporary = vec![std::env::temp_dir()];
+    if let Ok(cache) = cache() {
+        // Images are below the cache, and states are made in them.
+        let entries = std::fs::read_dir(&cache).into_iter().flatten();
+        let images = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        temporary.extend(images.filter(|path| path.is_dir()));
+        temporary.push(cache);
+    }
+    clean::all(std::path::Path::new(clean::FOLDER), &temporary)
 }

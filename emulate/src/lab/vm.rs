@@ -22,16 +22,23 @@ use anyhow::{Context as _, Result, bail};
 use super::Lacks;
 use super::build::{Image, find_program};
 use crate::apply::MARK;
-use crate::clean;
+use crate::clean::{MARK_FOLDER, Scratch};
 use crate::event::Event;
 use crate::guest::initramfs::Archive;
 use crate::plan::script::quote;
 
 /// Memory of the lab VM.
 const MEMORY_MIB: u32 = 4096;
+/// Largest guest that fits into it: two copies run, and a saved state is a file in memory.
+pub const LARGEST_GUEST_MIB: u64 = 1024;
 /// A lab that says nothing for so long (wall time) is dead.
 const SILENCE: Duration = Duration::from_secs(900);
 const START: &str = include_str!("start.sh");
+/// What a shell in the lab is.
+const SHELL: &str = "exec < /dev/console > /dev/console 2>&1\n\
+    echo 'the lab VM: exit ends it, Ctrl-A X kills it; a guest is in /job'\n\
+    cd /root\n\
+    PS1='lab:\\w# ' $b setsid $b cttyhack $b sh\n";
 
 /// How time passes in a lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +64,9 @@ impl Clock {
 pub struct Job {
     /// Arguments of watari.
     pub arguments: Vec<String>,
-    /// Files for `/job`: name and content.
+    /// Files for `/job`: name, with folders, and content.
     pub files: Vec<(String, Vec<u8>)>,
-    /// A file that the job writes to as `/dev/vdb`, and its size.
+    /// A file that the job writes to as `/dev/vda`, and its size.
     pub disk: Option<(PathBuf, u64)>,
 }
 
@@ -75,17 +82,27 @@ pub fn run(
     stop: &AtomicBool,
     event: &mut dyn FnMut(Event),
 ) -> Result<()> {
-    let name = format!("{}vm{:x}", clean::PREFIX, std::process::id());
-    let scratch = tempfile::Builder::new()
-        .prefix(&format!("{name}-"))
-        .tempdir()
-        .context("cannot make a folder for the lab VM")?;
-    let initrd = scratch.path().join("initrd");
-    fs::write(&initrd, memory_image(image, job)?)
-        .with_context(|| format!("cannot write `{}`", initrd.display()))?;
+    let scratch = scratch("vm")?;
+    let words: Vec<String> = job.arguments.iter().map(|word| quote(word)).collect();
+    let line = format!("watari {}\n", words.join(" "));
+    let mut command = machine(image, clock, &scratch, &line, &job.files)?;
     let console = scratch.path().join("console");
-    let mut command = qemu(image, job, clock, &initrd, &console)?;
-    command.env(MARK, &name);
+    command
+        .arg("-serial")
+        .arg(file_option("file:", &console))
+        .args(["-chardev", "stdio,id=record,signal=off"]);
+    if let Some((path, size)) = &job.disk {
+        fs::File::create(path)?.set_len(*size)?;
+        let disk = file_option("file=", path);
+        let disk = format!("{},format=raw,if=virtio", disk.display());
+        command.args(["-drive", &disk]);
+    }
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(scratch.path().join("qemu"))?)
+        // Ctrl-C is for watari, which ends the lab in order.
+        .process_group(0);
     let mut child = command.spawn().context("cannot start the lab VM's QEMU")?;
     let result = listen(&mut child, stop, event);
     // The pipe is what keeps the record port open, so it lives until here.
@@ -95,6 +112,54 @@ pub fn run(
         let words = last_words(&console, &scratch.path().join("qemu"));
         error.context(format!("the lab VM failed{words}"))
     })
+}
+
+/// Runs a shell in a lab VM, on the terminal of this program.
+///
+/// # Errors
+///
+/// When the VM does not start.
+pub fn shell(image: &Image, clock: Clock) -> Result<()> {
+    let scratch = scratch("vm")?;
+    let files = guest_files(image)?;
+    let mut command = machine(image, clock, &scratch, SHELL, &files)?;
+    command.args(["-chardev", "stdio,id=terminal,mux=on,signal=off"]);
+    command.args(["-serial", "chardev:terminal", "-mon", "chardev=terminal"]);
+    command.args(["-chardev", "null,id=record"]);
+    let status = command.status().context("cannot start the lab VM's QEMU")?;
+    if !status.success() {
+        bail!("the lab VM failed: {status}");
+    }
+    Ok(())
+}
+
+fn scratch(word: &str) -> Result<Scratch> {
+    let parent = std::env::temp_dir();
+    Scratch::new(&parent, word).with_context(|| {
+        format!(
+            "cannot make a folder for the lab VM in `{}`",
+            parent.display()
+        )
+    })
+}
+
+/// What a guest boots from, as files of a job.
+///
+/// # Errors
+///
+/// When the image lacks it.
+pub fn guest_files(image: &Image) -> Result<Vec<(String, Vec<u8>)>> {
+    let parts = [("vmlinuz", image.kernel()), ("guest.cpio", image.guest())];
+    let read = |(name, path): (&str, PathBuf)| {
+        let bytes = fs::read(&path).with_context(|| {
+            format!(
+                "cannot read `{}`; `watari lab build --force`",
+                path.display()
+            )
+        })?;
+        Ok((name.to_owned(), bytes))
+    };
+    parts.into_iter().map(read).collect()
 }
 
 fn listen(child: &mut Child, stop: &AtomicBool, event: &mut dyn FnMut(Event)) -> Result<()> {
@@ -162,34 +227,34 @@ fn last_words(console: &Path, error: &Path) -> String {
 }
 
 /// The lab's memory image with the job behind it; the kernel reads both.
-fn memory_image(image: &Image, job: &Job) -> Result<Vec<u8>> {
+fn memory_image(image: &Image, line: &str, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let initrd = image.initrd();
     let mut bytes = fs::read(&initrd)
         .with_context(|| format!("cannot read `{}`; run `watari lab build`", initrd.display()))?;
     let mut archive = Archive::default();
     archive.directory("job");
     archive.directory("job/lib");
-    let own = std::env::current_exe().context("cannot find this program")?;
-    archive.file("job/watari", &fs::read(own)?);
+    // This very program, even if another one has taken its place on disk.
+    archive.file("job/watari", &fs::read("/proc/self/exe")?);
     for library in libraries()? {
-        let name = library
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let content = fs::read(&library)?;
+        let name = library.file_name().unwrap_or_default();
+        let name = name.to_string_lossy();
         let place = if name.starts_with("ld-") {
             "job/loader".to_owned()
         } else {
             format!("job/lib/{name}")
         };
-        archive.file(&place, &content);
+        archive.file(&place, &fs::read(&library)?);
     }
     archive.file("job/start", START.as_bytes());
-    let words: Vec<String> = job.arguments.iter().map(|word| quote(word)).collect();
-    let command = format!("watari {}\n", words.join(" "));
-    archive.file("job/command", command.as_bytes());
-    for (name, content) in &job.files {
+    archive.file("job/command", line.as_bytes());
+    let mut folders = std::collections::BTreeSet::new();
+    for (name, content) in files {
+        for (end, _) in name.match_indices('/') {
+            if folders.insert(&name[..end]) {
+                archive.directory(&format!("job/{}", &name[..end]));
+            }
+        }
         archive.file(&format!("job/{name}"), content);
     }
     bytes.extend(archive.end());
@@ -211,68 +276,78 @@ fn libraries() -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn qemu(
+/// QEMU's command line without its serial port and the end of the record port,
+/// the chardev `record`.
+fn machine(
     image: &Image,
-    job: &Job,
     clock: Clock,
-    initrd: &Path,
-    console: &Path,
-) -> Result<Command, anyhow::Error> {
-    let Some(program) = find_program("qemu-system-x86_64") else {
-        let fix = "sudo apt-get install qemu-system-x86";
-        return Err(Lacks::new("QEMU is not installed", fix).into());
-    };
-    let mut command = Command::new(program);
-    command.args([
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-no-reboot",
-    ]);
-    command.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max"]);
-    command.args(["-m", &MEMORY_MIB.to_string()]);
+    scratch: &Scratch,
+    line: &str,
+    files: &[(String, Vec<u8>)],
+) -> Result<Command> {
+    let initrd = scratch.path().join("initrd");
+    fs::write(&initrd, memory_image(image, line, files)?)
+        .with_context(|| format!("cannot write `{}`", initrd.display()))?;
+    let mut command = bare_with(image, scratch, &initrd)?;
+    // An emulated processor counts every byte of a fast string operation as an
+    // instruction; without these two the kernel moves eight at a time.
+    command.args(["-accel", "tcg", "-cpu", "max,erms=off,fsrm=off"]);
+    let memory = format!("{MEMORY_MIB}M,slots=1,maxmem={}M", 2 * MEMORY_MIB);
+    command.args(["-m", &memory]);
     if clock == Clock::Virtual {
         command.args(["-icount", "shift=0,sleep=off"]);
     }
-    command
-        .arg("-kernel")
-        .arg(image.kernel())
-        .arg("-initrd")
-        .arg(initrd);
     command.args([
         "-append",
         "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off nokaslr \
          random.trust_cpu=on tsc=reliable",
     ]);
-    command.arg("-serial").arg(file_option("file:", console));
+    // Memory and no disk: while the lab waits for a disk its virtual clock runs
+    // ahead, by minutes of virtual time for milliseconds of the machine's.
     let system = image.system();
-    let drive = |path: &Path, more: &str| {
-        let option = file_option("file=", path);
-        format!("{},format=raw,if=virtio{more}", option.to_string_lossy())
-    };
-    command.args(["-drive", &drive(&system, ",readonly=on")]);
-    if let Some((path, size)) = &job.disk {
-        fs::File::create(path)?.set_len(*size)?;
-        command.args(["-drive", &drive(path, "")]);
-    }
+    let size = fs::metadata(&system)?.len();
+    let module = file_option("memory-backend-file,id=system,mem-path=", &system);
+    let module = format!("{},size={size},share=on,readonly=on", module.display());
+    command.args(["-object", &module]);
+    command.args(["-device", "nvdimm,memdev=system,unarmed=on"]);
     command.args(["-device", "virtio-serial-pci", "-device", "virtio-rng-pci"]);
-    command.args(["-chardev", "stdio,id=record,signal=off"]);
     command.args([
         "-device",
         "virtserialport,chardev=record,name=watari.record",
     ]);
-    let error = fs::File::create(initrd.with_file_name("qemu"))?;
+    Ok(command)
+}
+
+/// A machine with the lab's kernel and first memory image and nothing else.
+///
+/// # Errors
+///
+/// When there is no QEMU.
+pub fn bare(image: &Image, scratch: &Scratch) -> Result<Command, Lacks> {
+    bare_with(image, scratch, &image.initrd())
+}
+
+fn bare_with(image: &Image, scratch: &Scratch, initrd: &Path) -> Result<Command, Lacks> {
+    let program = find_program("qemu-system-x86_64").ok_or_else(|| {
+        let fix = "sudo apt-get install qemu-system-x86";
+        Lacks::new("QEMU is not installed", fix)
+    })?;
+    let mut command = Command::new(program);
     command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(error);
+        .env(MARK, scratch.name())
+        .env(MARK_FOLDER, scratch.path())
+        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-display", "none", "-machine", "q35,nvdimm=on"])
+        .arg("-kernel")
+        .arg(image.kernel())
+        .arg("-initrd")
+        .arg(initrd);
     die_with_parent(&mut command);
     Ok(command)
 }
 
 /// `prefix` and a path; commas separate QEMU's options, so they are doubled.
-fn file_option(prefix: &str, path: &Path) -> std::ffi::OsString {
+pub(crate) fn file_option(prefix: &str, path: &Path) -> std::ffi::OsString {
     format!("{prefix}{}", path.display().to_string().replace(',', ",,")).into()
 }
 
@@ -306,9 +381,8 @@ pub fn guest_state(
     say(&format!(
         "booting a guest of {mebibytes} MiB once, to save its state"
     ));
-    let scratch = tempfile::Builder::new()
-        .prefix("state-")
-        .tempdir_in(&image.folder)?;
+    let scratch = Scratch::new(&image.folder, "state")
+        .with_context(|| format!("cannot write in `{}`", image.folder.display()))?;
     let disk = scratch.path().join("disk");
     let memory = mebibytes.to_string();
     let arguments = [
@@ -321,14 +395,11 @@ pub fn guest_state(
         "--folder",
         "/run/guest",
         "--device",
-        "/dev/vdb",
+        "/dev/vda",
     ];
     let job = Job {
         arguments: arguments.map(str::to_owned).to_vec(),
-        files: vec![
-            ("vmlinuz".to_owned(), fs::read(image.kernel())?),
-            ("guest.cpio".to_owned(), fs::read(image.guest())?),
-        ],
+        files: guest_files(image)?,
         disk: Some((disk.clone(), (mebibytes + 64) << 20)),
     };
     let mut bytes = None;

@@ -52,7 +52,9 @@ pub fn path(path: &Path, ends: [&str; 2], assets: &Assets, plan: &mut Plan) {
     );
     // A window opens in some tens of round trips; the last intervals count.
     let seconds = (1.0 + 20.0 * path.rtt).ceil();
-    let tcp = words(&format!("iperf3 -J -i 0.25 -t {seconds} -c {target}"));
+    let tcp = words(&format!(
+        "iperf3 -J --get-server-output -i 0.25 -t {seconds} -c {target}"
+    ));
     let half = (path.rate / 2.0).min(1e8);
     let udp = words(&format!(
         "iperf3 -J -u -b {half:.0} -l 1200 -t 1 -c {target}"

@@ -156,6 +156,7 @@ impl<'a> Parts<'a> {
             namespace,
             site,
             transport,
+            send_memory: None,
         };
         let far = if traffic.from == vpn.client {
             traffic.to

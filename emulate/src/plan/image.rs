@@ -44,8 +44,7 @@ pub fn steps(
     let mut sent = image.clone();
     if compressed {
         sent = at("source", "img.gz");
-        let gzip = argv(["gzip", "-1", "-k", "-f", &image]);
-        plan.measure("compress", "compress", LONG, gzip);
+        plan.measure("compress", "compress", LONG, pack(&image));
     }
     let encrypted = at("source", "enc");
     plan.measure(
@@ -75,8 +74,7 @@ pub fn steps(
         openssl("-d", &arrived, &clear, assets),
     );
     if compressed {
-        let gunzip = argv(["gzip", "-d", "-k", "-f", &clear]);
-        plan.measure("decompress", "decompress", LONG, gunzip);
+        plan.measure("decompress", "decompress", LONG, unpack(&clear));
     }
     let from = From::Boot {
         disk: at("target", "img"),
@@ -89,14 +87,25 @@ pub fn steps(
     );
 }
 
+/// Compresses a file; the result bears `.gz` behind its name.
+pub fn pack(path: &str) -> Argv {
+    argv(["gzip", "-1", "-k", "-f", path])
+}
+
+/// Decompresses a file that bears `.gz` behind its name.
+pub fn unpack(path: &str) -> Argv {
+    argv(["gzip", "-d", "-k", "-f", path])
+}
+
 /// Makes a disk image of this content.
-fn disk(bytes: u64, compressed: f64, path: &str, assets: &Assets) -> Argv {
+pub fn disk(bytes: u64, compressed: f64, path: &str, assets: &Assets) -> Argv {
     let share = compressed.to_string();
     let bytes = bytes.to_string();
     assets.tool(["disk", "--bytes", &bytes, "--random", &share, "--out", path])
 }
 
-fn openssl(direction: &str, from: &str, to: &str, assets: &Assets) -> Argv {
+/// Encrypts (`-e`) or decrypts (`-d`) a file.
+pub fn openssl(direction: &str, from: &str, to: &str, assets: &Assets) -> Argv {
     let secret = format!("pass:{}", assets.run);
     argv([
         "openssl", "enc", direction, CIPHER, "-pbkdf2", "-iter", "1", "-pass", &secret, "-in",

@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
-use models::scenario::{Case, Method, Migrate, Qemu, Scenario, StopRule, When};
+use models::scenario::{Case, Method, Migrate, Mode, Qemu, Scenario, StopRule, When};
+use models::wan;
 
 use super::network::{Network, Node, ip_batch, namespace};
-use super::{Assets, Plan, Unsupported, argv, calibrate, guest, image, ipsec};
+use super::{Assets, Plan, Unsupported, argv, calibrate, guest, image, ipsec, wireguard};
 
 /// Address of the user, and of the guest, on the users' network.
 pub const USER: &str = "10.9.0.1";
@@ -72,7 +73,11 @@ pub fn plan(case: &Case, calibrated: bool, assets: &Assets) -> Result<Plan, Unsu
             address: Network::address(index),
             networks: vec![format!("{}/32", Network::address(index))],
         });
-        ipsec::between(tunnel, [&ends[0], &ends[1]], assets, &mut plan);
+        if tunnel.mode == Mode::Wireguard {
+            wireguard::between(&ends, assets, &mut plan);
+        } else {
+            ipsec::between(tunnel, [&ends[0], &ends[1]], assets, &mut plan);
+        }
     }
     users_network(&hosts, assets, &mut plan);
     plan.push(
@@ -84,7 +89,7 @@ pub fn plan(case: &Case, calibrated: bool, assets: &Assets) -> Result<Plan, Unsu
         Method::EncryptedImage | Method::CompressedImage => {
             image::steps(scenario, order, &hosts, assets, &mut plan);
         }
-        _ => live(order, vm, &hosts, assets, &mut plan)?,
+        _ => live(scenario, order, vm, &hosts, assets, &mut plan)?,
     }
     Ok(plan)
 }
@@ -95,7 +100,22 @@ fn hosts(scenario: &Scenario, order: &Migrate) -> [Node; 2] {
         namespace: format!("host-{}", scenario.hosts[host].name),
         site: scenario.hosts[host].site,
         transport: Some(order.transport),
+        send_memory: send_memory(scenario, order),
     })
+}
+
+/// Kernel memory that holds the payload of the transport's send buffer.
+fn send_memory(scenario: &Scenario, order: &Migrate) -> Option<u64> {
+    let sites = [scenario.vms[order.vm].host, order.to].map(|host| scenario.hosts[host].site);
+    let transport = &scenario.transports[order.transport];
+    let through = order.tunnel.map(|index| wan::Through {
+        index,
+        tunnel: &scenario.tunnels[index],
+        gateway: None,
+    });
+    let topology = wan::Topology::new(scenario);
+    let route = wan::route(scenario, &topology, sites, transport, through)?;
+    Some(route.memory.of_payload(transport.send_buffer.as_f64()) as u64)
 }
 
 /// The user, joined to a bridge at each host.
@@ -135,6 +155,7 @@ fn users_network(hosts: &[Node; 2], assets: &Assets, plan: &mut Plan) {
 }
 
 fn live(
+    scenario: &Scenario,
     order: &Migrate,
     vm: &models::scenario::Vm,
     hosts: &[Node; 2],
@@ -173,7 +194,7 @@ fn live(
         "migrate",
         "migrate",
         limit + Duration::from_secs(60),
-        migrate(order, assets)?,
+        migrate(scenario, order, assets)?,
     );
     plan.push(
         "the user notices",
@@ -184,10 +205,20 @@ fn live(
     Ok(())
 }
 
-fn migrate(order: &Migrate, assets: &Assets) -> Result<super::Argv, Unsupported> {
-    let uri = format!("tcp:{}:{PORT}", Network::address(1));
+fn migrate(
+    scenario: &Scenario,
+    order: &Migrate,
+    assets: &Assets,
+) -> Result<super::Argv, Unsupported> {
+    let tunnel = order.tunnel.map(|index| &scenario.tunnels[index]);
+    let address = match tunnel {
+        Some(tunnel) if tunnel.mode == Mode::Wireguard => wireguard::address(1),
+        _ => Network::address(1),
+    };
+    let uri = format!("tcp:{address}:{PORT}");
     let method = match order.method {
         Method::StopAndCopy => "stop-and-copy",
+        Method::PostCopy => "post-copy",
         _ => "pre-copy",
     };
     let seconds = order
@@ -225,6 +256,12 @@ fn qemu_options(qemu: &Qemu) -> super::Argv {
     let limit = (qemu.downtime_limit.as_nanos() / 1_000_000).to_string();
     let bandwidth = qemu.max_bandwidth.bytes_per_second().to_string();
     let mut words = argv(["--downtime-limit-ms", &limit, "--max-bandwidth", &bandwidth]);
+    if let Some(cache) = qemu.xbzrle {
+        words.extend(argv(["--xbzrle-cache", &cache.get().to_string()]));
+    }
+    if let Some(channels) = qemu.multifd {
+        words.extend(argv(["--multifd-channels", &channels.to_string()]));
+    }
     if let Some(converge) = qemu.auto_converge {
         let values = [
             converge.trigger,

@@ -12,7 +12,9 @@ pub mod image;
 pub mod ipsec;
 pub mod migration;
 pub mod network;
+pub mod profile;
 pub mod script;
+pub mod wireguard;
 
 use std::time::Duration;
 

@@ -38,6 +38,9 @@ pub struct Node {
     pub site: usize,
     /// TCP configuration of its connections.
     pub transport: Option<usize>,
+    /// Kernel memory of a connection's send buffer; the transport's payload
+    /// without.
+    pub send_memory: Option<u64>,
 }
 
 /// The network of a case: its nodes have addresses by their index.
@@ -320,7 +323,7 @@ fn configure_node(
     if let Some(transport) = transport {
         plan.run(
             format!("TCP settings of {}", node.namespace),
-            assets.inside(&node.namespace, tcp_settings(transport)?),
+            assets.inside(&node.namespace, tcp_settings(transport, node.send_memory)?),
         );
     }
     offloads_off(&node.namespace, &["wan".to_owned()], assets, plan);
@@ -339,7 +342,7 @@ pub fn metrics(transport: Option<&Transport>) -> String {
 }
 
 /// Settings of a namespace that make its connections those of the scenario.
-fn tcp_settings(transport: &Transport) -> Result<Argv, Unsupported> {
+fn tcp_settings(transport: &Transport, send_memory: Option<u64>) -> Result<Argv, Unsupported> {
     let congestion = match transport.congestion {
         Congestion::Cubic => "cubic",
         Congestion::Reno => "reno",
@@ -353,7 +356,7 @@ fn tcp_settings(transport: &Transport) -> Result<Argv, Unsupported> {
     };
     // Linux offers half of its receive buffer as a window (tcp_adv_win_scale = 1).
     let receive = 2 * transport.receive_window.get();
-    let send = transport.send_buffer.get();
+    let send = send_memory.unwrap_or(transport.send_buffer.get());
     let settings = BTreeMap::from([
         ("net.ipv4.tcp_congestion_control", congestion.to_owned()),
         (

@@ -55,6 +55,7 @@ pub struct Args {
 }
 
 /// Migration methods of QEMU.
+#[expect(clippy::enum_variant_names, reason = "these are the field's terms")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Method {
     /// Rounds while the guest runs, then a stop.

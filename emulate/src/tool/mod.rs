@@ -20,6 +20,8 @@ pub mod migrate;
 mod packet;
 pub mod probe;
 pub mod relay;
+pub mod save;
+pub mod selftest;
 pub mod sink;
 pub mod state;
 pub mod tcp;
@@ -27,6 +29,7 @@ pub mod tun;
 pub mod vpn_client;
 pub mod wait;
 pub mod watch;
+pub mod wireguard;
 pub mod workload;
 
 use clap::Subcommand;
@@ -42,6 +45,10 @@ pub enum Tool {
     Initramfs(initramfs::Initramfs),
     /// Moves a running guest from one QEMU to another.
     Migrate(migrate::Args),
+    /// Gives an interface of WireGuard its key and its peer.
+    Wireguard(wireguard::Args),
+    /// Saves a running guest into the void and lets it run on.
+    Save(save::Args),
     /// Boots a guest once and saves its state.
     State(state::Args),
     /// Sends a command to the workload of a guest.
@@ -58,6 +65,9 @@ pub enum Tool {
     RelayClient(relay::ClientArgs),
     /// The packet relay's end in the servers' network.
     RelayServer(relay::ServerArgs),
+    /// Kills emulations and looks for what is left.
+    #[command(hide = true)]
+    SelfTest(selftest::Args),
     /// Keeps a VPN alive over several gateways.
     VpnClient(vpn_client::Args),
     /// Ends when a log tells that what came up has gone down.
@@ -75,6 +85,8 @@ pub fn run(tool: &Tool) -> anyhow::Result<()> {
         Tool::Disk(args) => disk::run(args),
         Tool::Initramfs(args) => initramfs::run(args),
         Tool::Migrate(args) => migrate::run(args),
+        Tool::Wireguard(args) => wireguard::run(args),
+        Tool::Save(args) => save::run(args),
         Tool::State(args) => state::run(args),
         Tool::Workload(args) => workload::run(args),
         Tool::Echo(args) => echo::run(args),
@@ -83,6 +95,7 @@ pub fn run(tool: &Tool) -> anyhow::Result<()> {
         Tool::Sink(args) => sink::run(args),
         Tool::RelayClient(args) => relay::run_client(args),
         Tool::RelayServer(args) => relay::run_server(args),
+        Tool::SelfTest(args) => selftest::run(args),
         Tool::VpnClient(args) => vpn_client::run(args),
         Tool::Watch(args) => watch::run(args),
     }

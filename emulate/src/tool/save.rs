@@ -1,0 +1,61 @@
+//! Saves a running guest into the void and lets it run on: what QEMU does before
+//! the first byte, and what the state of the devices weighs.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use super::clock::emit;
+use crate::qmp::Qmp;
+
+/// Longest time for it.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Saves a running guest into the void and lets it run on.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// QMP socket of its QEMU.
+    #[arg(long)]
+    qmp: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let mut qmp = Qmp::connect(&args.qmp)?;
+    let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
+    qmp.command("migrate-set-capabilities", &events)?;
+    qmp.command("migrate-set-parameters", &json!({ "max-bandwidth": 0 }))?;
+    qmp.command("migrate", &json!({ "uri": "exec:cat > /dev/null" }))?;
+    let deadline = Instant::now() + LIMIT;
+    let (mut setup, mut active, mut stop, mut completed) = (0, 0, 0, 0);
+    while completed == 0 {
+        let Some(event) = qmp.event(deadline)? else {
+            bail!("the guest was not saved in time");
+        };
+        let instant = match (event.name.as_str(), event.data["status"].as_str()) {
+            ("STOP", _) => &mut stop,
+            ("MIGRATION", Some("setup")) => &mut setup,
+            ("MIGRATION", Some("active")) => &mut active,
+            ("MIGRATION", Some("completed")) => &mut completed,
+            ("MIGRATION", Some("failed")) => bail!("QEMU could not save the guest"),
+            _ => continue,
+        };
+        *instant = event.t_ns;
+    }
+    let info = qmp.command("query-migrate", &json!({}))?;
+    // QEMU says `completed` some time before it lets the guest run again.
+    while let Err(error) = qmp.command("cont", &json!({})) {
+        if Instant::now() > deadline {
+            return Err(error.into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    emit(&json!({
+        "setup_ns": active - setup,
+        "active_ns": completed - active,
+        "stopped_ns": completed - stop,
+        "qemu": info,
+    }))?;
+    Ok(())
+}
