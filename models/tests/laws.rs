@@ -421,6 +421,9 @@ fn bulk(path: Path, transport: &str, seconds: f64) -> String {
     )
 }
 
+/// A slow application on nothing but RFC 6298's ladder.
+const BARE: &str = "max_rate = \"1Mbit/s\"\ntail_loss_probe = false\ntimer_tick = \"0s\"\n";
+
 const WIDE: &str = "receive_window = \"1GB\"\nsend_buffer = \"1GB\"";
 
 proptest! {
@@ -901,7 +904,7 @@ impl Vpn {
         format!(
             "name = \"vpn\"\nseed = {seed}\nuntil = \"400s\"\n\
              site.home = {{}}\nsite.one = {{}}\nsite.two = {{}}\nsite.server = {{}}\n{}{}{}{}\
-             [gateway.one]\nsite = \"one\"\n[gateway.two]\nsite = \"two\"\n[transport.t]\nmax_rate = \"1Mbit/s\"\n\
+             [gateway.one]\nsite = \"one\"\n[gateway.two]\nsite = \"two\"\n[transport.t]\n{BARE}\
              [tunnel.vpn]\nmode = \"tunnel\"\ncipher = \"aes128-gcm\"\nike = \"{ike}\"\nphase1_time = \"50ms\"\n\
              phase2_time = \"20ms\"\nclient = \"home\"\ngateways = [\"one\", \"two\"]\n\
              detection.probe = {{ interval = \"{interval}ms\", rto_multiple = {multiple}, min_rto = \"{min_rto}ms\" }}\n\
@@ -1030,7 +1033,7 @@ fn outage(rtt_us: u64, until: u64, ms: u64) -> String {
     };
     format!(
         "{}[action.cut]\nat = \"10s\"\nfail.link = \"wan\"\n[action.mend]\nat = \"{}ms\"\nrepair.link = \"wan\"\n",
-        bulk(path, "max_rate = \"1Mbit/s\"", until as f64),
+        bulk(path, BARE, until as f64),
         10_000 + ms
     )
 }
@@ -1046,6 +1049,21 @@ proptest! {
         let expected = rto + rtt_us as f64 / 2e3;
         prop_assert!((value(&row, Measure::FailoverResume) - expected).abs() < 1e-3);
         prop_assert_eq!(value(&row, Measure::TcpSurvived), 1.0);
+    }
+
+    // The probe goes out when the oldest packet is overdue at the latest, 200 ms after
+    // the last acknowledgement, or two round trips after the last new packet, and the
+    // timer runs from it. A window of 10 segments lasts less than 0.12 s.
+    // A timer of less than 63 ticks is at most one late, one of less than 504 at most 8.
+    #[test]
+    fn the_tail_loss_probe_and_the_timer_wheel_make_an_outage_longer(rtt_us in 0..300_000_u64, ms in 1..200_u64) {
+        let bare = value(&run(&outage(rtt_us, 60, ms)), Measure::FailoverResume);
+        let text = outage(rtt_us, 60, ms).replace(BARE, "max_rate = \"1Mbit/s\"");
+        let row = run(&text);
+        let resume = value(&row, Measure::FailoverResume);
+        let round = rtt_us as f64 / 1e3;
+        prop_assert!(resume >= bare, "{resume} ms, {bare} ms");
+        prop_assert!(resume <= bare + (120.0 + 2.0 * round).max(200.0) + 32.0 + 1e-6, "{resume} ms, {bare} ms");
     }
 
     // RTO 0.2 s doubled up to 120 s: 0.2 (2^10 - 1) + 6 * 120 = 924.6 s after 15 tries.

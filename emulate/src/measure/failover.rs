@@ -100,7 +100,9 @@ impl Account {
                 .map(|(a, b)| a + b);
         }
         if let (Some(failed), Some(bins)) = (account.failed, Bins::read(&sink, begin)) {
-            account.recovery(scenario, failed, (&sink, &at), &bins, to);
+            let from = at(&sink["longest_pause_start_ns"]);
+            let pause = from.zip(at(&sink["longest_pause_end_ns"]));
+            account.recovery(scenario, failed, pause, &bins, to);
             let mut resumptions = flow["resumptions"].as_array().into_iter().flatten();
             let first = resumptions.find(|one| at(&one["t_ns"]) > Some(failed));
             account.rung = first.and_then(|one| one["retransmission"].as_f64());
@@ -108,17 +110,17 @@ impl Account {
         Some(account)
     }
 
-    /// When data came again, and when as much as before.
+    /// When data came again, and when as much as before. `pause` is the longest
+    /// time in which nothing came.
     fn recovery(
         &mut self,
         scenario: &Scenario,
         failed: f64,
-        (sink, at): (&Value, &dyn Fn(&Value) -> Option<f64>),
+        pause: Option<(f64, f64)>,
         bins: &Bins,
         to: Option<&str>,
     ) {
         let rtt = round_trip(scenario, to);
-        let pause = at(&sink["longest_pause_start_ns"]).zip(at(&sink["longest_pause_end_ns"]));
         // What was behind the gateway already arrives after the failure.
         let Some((from, resumed)) = pause.filter(|&(a, b)| a < failed + rtt && b > failed) else {
             return;

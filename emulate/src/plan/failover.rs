@@ -385,17 +385,30 @@ impl<'a> Parts<'a> {
             "connect_timeout_ms": self.tunnel.connect_timeout.as_nanos() / 1_000_000,
             "relay_control": self.vpn.relay.map(|_| self.control()),
         });
-        if let Some(Detection::Probe {
-            interval,
-            rto_multiple,
-            min_rto,
-        }) = self.vpn.detection
-        {
-            config["interval_ms"] = (interval.as_nanos() / 1_000_000).into();
-            config["rto_multiple"] = rto_multiple.into();
-            config["min_rto_ms"] = (min_rto.as_nanos() / 1_000_000).into();
-        }
+        self.detector(&mut config);
         format!("{config:#}\n")
+    }
+
+    /// Who finds out that a gateway is dead: probes, or charon itself.
+    fn detector(&self, config: &mut serde_json::Value) {
+        match self.vpn.detection {
+            Some(Detection::Probe {
+                interval,
+                rto_multiple,
+                min_rto,
+            }) => {
+                config["interval_ms"] = (interval.as_nanos() / 1_000_000).into();
+                config["rto_multiple"] = rto_multiple.into();
+                config["min_rto_ms"] = (min_rto.as_nanos() / 1_000_000).into();
+            }
+            _ => {
+                let log = ipsec::log(CLIENT, self.assets);
+                let [up, down] = ["CONNECTING => ESTABLISHED", "ESTABLISHED => D"];
+                let words = ["watch", "--file", &log, "--up", up, "--down", down];
+                config["detector"] = "external".into();
+                config["detect"] = self.assets.tool(words).into();
+            }
+        }
     }
 
     /// What happens when, in order.
@@ -553,9 +566,9 @@ fn check(tunnel: &Tunnel, vpn: &Vpn, traffic: &Traffic) -> Result<(), Unsupporte
         Some(Detection::Libreswan { .. }) => {
             unsupported("the lab has no libreswan; use `detection.probe` or `detection.strongswan`")
         }
-        Some(Detection::Strongswan { .. }) => unsupported(
-            "detection by strongSwan's dead peer detection is not emulated; use `detection.probe`",
-        ),
+        Some(Detection::Strongswan { .. }) if tunnel.ike == Ike::None => {
+            unsupported("strongSwan detects nothing with `ike = \"none\"`; use `detection.probe`")
+        }
         _ => Ok(()),
     }
 }

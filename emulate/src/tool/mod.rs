@@ -28,6 +28,7 @@ pub mod tcp;
 pub mod tun;
 pub mod vpn_client;
 pub mod wait;
+pub mod watch;
 pub mod wireguard;
 pub mod workload;
 
@@ -69,6 +70,8 @@ pub enum Tool {
     SelfTest(selftest::Args),
     /// Keeps a VPN alive over several gateways.
     VpnClient(vpn_client::Args),
+    /// Ends when a log tells that what came up has gone down.
+    Watch(watch::Args),
 }
 
 /// Runs one of the programs.
@@ -94,5 +97,6 @@ pub fn run(tool: &Tool) -> anyhow::Result<()> {
         Tool::RelayServer(args) => relay::run_server(args),
         Tool::SelfTest(args) => selftest::run(args),
         Tool::VpnClient(args) => vpn_client::run(args),
+        Tool::Watch(args) => watch::run(args),
     }
 }
