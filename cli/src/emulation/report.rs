@@ -22,6 +22,13 @@ pub(super) fn print(args: &Args, loaded: Loaded, store: &Store, output: Output) 
     if let Some(profile) = &profile {
         load::apply_profile(profile, &mut studies)?;
     }
+    if let Some(fault) = store.profile_fault() {
+        let logs = store.logs();
+        output.note(&format!(
+            "simulated without the lab's profile `{}`, which cannot be used: {fault}\n",
+            logs.join("profile.json").display()
+        ));
+    }
     let [Loaded { study, .. }] = studies;
     let simulated = simulate(&study, output)?;
     let wanted = |row: &&Row| study.cases.iter().any(|case| case.id == row.case);

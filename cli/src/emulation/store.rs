@@ -41,6 +41,8 @@ pub(super) struct Store {
     written: BTreeMap<String, Written>,
     /// Whether the profile on disk is of this lab.
     profile: bool,
+    /// Why the profile that a lab sent cannot be used.
+    profile_fault: Option<String>,
 }
 
 impl Store {
@@ -60,6 +62,7 @@ impl Store {
             series: BTreeMap::new(),
             written: BTreeMap::new(),
             profile: false,
+            profile_fault: None,
         };
         let path = store.record_path();
         if mode == Mode::New && path.exists() {
@@ -137,6 +140,11 @@ impl Store {
         self.profile.then(|| self.profile_path())
     }
 
+    /// Why the profile that a lab sent cannot be used.
+    pub(super) fn profile_fault(&self) -> Option<&str> {
+        self.profile_fault.as_deref()
+    }
+
     fn profile_path(&self) -> PathBuf {
         self.folder.join(format!("{}.profile.json", self.name))
     }
@@ -158,7 +166,12 @@ impl Store {
                 Ok(Vec::new())
             }
             Event::Profile { json } => {
-                Profile::from_json(json).context("the lab sent a profile that is none")?;
+                if let Err(error) = Profile::from_json(json) {
+                    // The measurements are good without it.
+                    self.profile_fault = Some(error.to_string());
+                    files::write(&self.logs().join("profile.json"), json.as_bytes())?;
+                    return Ok(Vec::new());
+                }
                 // Labs side by side measure the same: the first one will do.
                 if !self.profile {
                     self.write(&self.profile_path(), json.as_bytes())?;
@@ -290,6 +303,20 @@ mod tests {
         store.take(&event("rtt=2ms", 1, None)).unwrap();
         assert!(store.has("rtt=2ms", 1));
         assert_eq!(store.rows().count(), 2);
+    }
+
+    #[test]
+    fn a_profile_that_cannot_be_used_does_not_end_the_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = open(folder.path(), "aa", Clock::Virtual, Mode::New).unwrap();
+        let profile = |json: &str| Event::Profile {
+            json: json.to_owned(),
+        };
+        store.take(&profile("{\"compressed\": 1.5}")).unwrap();
+        assert_eq!(store.profile(), None);
+        assert!(store.profile_fault().unwrap().starts_with("`compressed`"));
+        store.take(&profile("{\"compressed\": 0.5}")).unwrap();
+        assert!(store.profile().unwrap().exists());
     }
 
     #[test]
