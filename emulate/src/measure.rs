@@ -258,7 +258,7 @@ pub fn profile(outputs: &Outputs) -> Profile {
         decompress: rate("decompress"),
         compressed: last(outputs, "packed")["bytes"]
             .as_f64()
-            .map(|bytes| bytes / image),
+            .map(|bytes| (bytes / image).min(1.0)),
         boot: between("qemu-source", "boot"),
         shutdown: between("guest-poweroff", "qemu-source"),
         setup_time: save["setup_ns"].as_f64().map(|ns| span(ns * 1e-9)),

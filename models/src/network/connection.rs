@@ -225,6 +225,7 @@ impl Connection {
         room: f64,
         now: SimTime,
     ) -> bool {
+        self.bottleneck = bottleneck;
         // 1e15 bytes a second stand for a path without links.
         let demand = self.wanted().min(1e15);
         let rate = demand.min(granted / self.route.ratio);
@@ -234,7 +235,6 @@ impl Connection {
         }
         self.demand = demand;
         self.rate = rate;
-        self.bottleneck = bottleneck;
         self.room = room;
         changes
     }
