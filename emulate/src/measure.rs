@@ -5,7 +5,7 @@ mod failover;
 use models::profile::Profile;
 use models::record::{Backend, Measure, Row, SeriesPoint, Values};
 use models::scenario::{Case, Method, Study};
-use models::units::{ByteRate, Span};
+use models::units::{ByteRate, Bytes, Span};
 use serde_json::Value;
 use sim_core::SimDuration;
 
@@ -259,6 +259,7 @@ pub fn profile(outputs: &Outputs) -> Profile {
         compressed: last(outputs, "packed")["bytes"]
             .as_f64()
             .map(|bytes| (bytes / image).min(1.0)),
+        device_state: save["device_state_bytes"].as_u64().map(Bytes::new),
         boot: between("qemu-source", "boot"),
         shutdown: between("guest-poweroff", "qemu-source"),
         setup_time: save["setup_ns"].as_f64().map(|ns| span(ns * 1e-9)),

@@ -58,7 +58,7 @@ pub fn plan(vm: &Vm, assets: &Assets) -> Plan {
     guest::prepare(vm, assets, &mut plan);
     let qmp = guest::qmp(Role::Source, assets);
     plan.push("the guest writes", Action::Pause(Duration::from_secs(1)));
-    let save = assets.tool(["save", "--qmp", &qmp]);
+    let save = assets.tool(["save", "--qmp", &qmp, "--count", &assets.path("count")]);
     plan.measure("the guest is saved into the void", "save", LONG, save);
     guest::shut_down(Role::Source, assets, &mut plan);
     plan

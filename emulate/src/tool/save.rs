@@ -1,5 +1,6 @@
 //! Saves a running guest into the void and lets it run on: what QEMU does before
-//! the first byte, and what the state of the devices weighs.
+//! the first byte, and what the state of the devices weighs: all bytes but those
+//! that QEMU counts for memory.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ pub struct Args {
     /// QMP socket of its QEMU.
     #[arg(long)]
     qmp: PathBuf,
+    /// File for the number of bytes.
+    #[arg(long)]
+    count: PathBuf,
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -26,7 +30,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let events = json!({ "capabilities": [{ "capability": "events", "state": true }] });
     qmp.command("migrate-set-capabilities", &events)?;
     qmp.command("migrate-set-parameters", &json!({ "max-bandwidth": 0 }))?;
-    qmp.command("migrate", &json!({ "uri": "exec:cat > /dev/null" }))?;
+    let count = args.count.display();
+    qmp.command(
+        "migrate",
+        &json!({ "uri": format!("exec:wc -c > '{count}'") }),
+    )?;
     let deadline = Instant::now() + LIMIT;
     let (mut setup, mut active, mut stop, mut completed) = (0, 0, 0, 0);
     while completed == 0 {
@@ -51,7 +59,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    let bytes: u64 = std::fs::read_to_string(&args.count)?.trim().parse()?;
+    let memory = info["ram"]["transferred"].as_u64().unwrap_or(0);
     emit(&json!({
+        "device_state_bytes": bytes.saturating_sub(memory),
         "setup_ns": active - setup,
         "active_ns": completed - active,
         "stopped_ns": completed - stop,
