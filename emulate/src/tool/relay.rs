@@ -121,6 +121,23 @@ pub enum Transport {
     Udp,
 }
 
+/// What both ends say of their channel and of their TUN device.
+#[derive(Debug, clap::Args)]
+struct Channel {
+    /// How packets travel.
+    #[arg(long, value_enum, default_value = "ipip")]
+    transport: Transport,
+    /// The server's port, with --transport udp.
+    #[arg(long, default_value_t = 7411)]
+    port: u16,
+    /// Name of the TUN device to make.
+    #[arg(long, default_value = "relay0", value_name = "NAME")]
+    tun: String,
+    /// Largest packet of the TUN device.
+    #[arg(long, default_value_t = 1380, value_name = "BYTES")]
+    mtu: u16,
+}
+
 /// One end of the way between client and server.
 #[derive(Debug)]
 struct Link {

@@ -13,7 +13,7 @@ use models::units::Span;
 use nix::sys::stat::{Mode, umask};
 use serde_json::json;
 
-use super::{BATCH, Counts, LARGEST, Link, Transport};
+use super::{BATCH, Channel, Counts, LARGEST, Link, Transport};
 use crate::tool::clock::{emit, now_ns};
 use crate::tool::packet;
 use crate::tool::tun::{Net, Tun};
@@ -28,24 +28,14 @@ pub struct Args {
     /// Address of the relay server.
     #[arg(long, value_name = "ADDR")]
     server: Ipv4Addr,
-    /// How packets travel.
-    #[arg(long, value_enum, default_value = "ipip")]
-    transport: Transport,
-    /// The server's port, with --transport udp.
-    #[arg(long, default_value_t = 7411)]
-    port: u16,
-    /// Name of the TUN device to make.
-    #[arg(long, default_value = "relay0", value_name = "NAME")]
-    tun: String,
+    #[command(flatten)]
+    channel: Channel,
     /// The guest's stable address, with its network.
     #[arg(long, value_name = "ADDR/BITS")]
     address: Net,
     /// Networks to reach through the relay; may be repeated.
     #[arg(long, value_name = "NET")]
     route: Vec<Net>,
-    /// Largest packet of the TUN device.
-    #[arg(long, default_value_t = 1380, value_name = "BYTES")]
-    mtu: u16,
     /// Outer source address to begin with; by default the routes decide.
     #[arg(long, value_name = "ADDR")]
     local: Option<Ipv4Addr>,
@@ -133,9 +123,14 @@ struct Client {
 impl Client {
     fn new(args: &Args) -> anyhow::Result<Self> {
         let local = args.local.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let link = Link::new(args.transport, local, 0)
+        let link = Link::new(args.channel.transport, local, 0)
             .with_context(|| format!("cannot send from {local}"))?;
-        let tun = Tun::new(&args.tun, args.address, &args.route, args.mtu)?;
+        let tun = Tun::new(
+            &args.channel.tun,
+            args.address,
+            &args.route,
+            args.channel.mtu,
+        )?;
         let keepalive = args
             .keepalive
             .map(|time| time.get().as_nanos().max(1_000_000));
@@ -143,8 +138,8 @@ impl Client {
         Ok(Self {
             link,
             tun,
-            transport: args.transport,
-            server: SocketAddrV4::new(args.server, args.port),
+            transport: args.channel.transport,
+            server: SocketAddrV4::new(args.server, args.channel.port),
             stable: args.address.address,
             keepalive_to: args.keepalive_to,
             keepalive,

@@ -7,7 +7,7 @@ use std::os::fd::AsFd as _;
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{BATCH, Counts, LARGEST, Link, Transport};
+use super::{BATCH, Channel, Counts, LARGEST, Link};
 use crate::tool::clock::{emit, now_ns};
 use crate::tool::packet;
 use crate::tool::tun::{Net, Tun};
@@ -22,21 +22,11 @@ pub struct Args {
     /// Address to receive the clients' packets on.
     #[arg(long, value_name = "ADDR")]
     listen: Ipv4Addr,
-    /// How packets travel.
-    #[arg(long, value_enum, default_value = "ipip")]
-    transport: Transport,
-    /// Port, with --transport udp.
-    #[arg(long, default_value_t = 7411)]
-    port: u16,
-    /// Name of the TUN device to make.
-    #[arg(long, default_value = "relay0", value_name = "NAME")]
-    tun: String,
+    #[command(flatten)]
+    channel: Channel,
     /// Its address, with the network of the clients' stable addresses.
     #[arg(long, value_name = "ADDR/BITS")]
     address: Net,
-    /// Largest packet of the TUN device.
-    #[arg(long, default_value_t = 1380, value_name = "BYTES")]
-    mtu: u16,
     /// Take packets only from these outer addresses (may be repeated); from any
     /// when left out.
     #[arg(long, value_name = "NET")]
@@ -45,9 +35,9 @@ pub struct Args {
 
 pub(in crate::tool) fn run(args: &Args) -> anyhow::Result<()> {
     let stop = Arrival::stop()?;
-    let link = Link::new(args.transport, args.listen, args.port)
+    let link = Link::new(args.channel.transport, args.listen, args.channel.port)
         .with_context(|| format!("cannot receive the clients' packets on {}", args.listen))?;
-    let tun = Tun::new(&args.tun, args.address, &[], args.mtu)?;
+    let tun = Tun::new(&args.channel.tun, args.address, &[], args.channel.mtu)?;
     emit(&json!({ "event": "ready", "t_ns": now_ns(), "address": args.address.to_string() }))?;
     let mut table = Table::new(args.address, args.from.clone());
     let mut counts = Counts::default();
