@@ -14,7 +14,7 @@
 //!
 //! Who would notice: transports that compress runs of neighbouring pages.
 
-use crate::scenario::{Dirty, DirtyPhase, Pattern};
+use crate::scenario::{Background, Dirty, DirtyPhase, Pattern};
 use crate::units::Bytes;
 use sim_core::SimTime;
 
@@ -32,6 +32,8 @@ pub struct DirtyModel {
     classes: Vec<Class>,
     phases: Vec<DirtyPhase>,
     pattern: Pattern,
+    /// The class that the guest's system writes.
+    background: Option<usize>,
     rest: Pages,
 }
 
@@ -84,8 +86,18 @@ impl DirtyModel {
             classes,
             phases,
             pattern,
+            background: None,
             rest: (pages(memory) - written).max(0.0),
         }
+    }
+
+    /// Adds a class that the guest's own system writes at random, all the time.
+    pub fn with_background(mut self, background: Background) -> Self {
+        self.background = Some(self.classes.len());
+        let class = class(background.working_set, background.rate.as_f64());
+        self.rest = (self.rest - class.pages).max(0.0);
+        self.classes.push(class);
+        self
     }
 
     /// Number of classes.
@@ -117,7 +129,15 @@ impl DirtyModel {
     /// clean at `from`. `speed` scales the guest: 0.8 writes at 80 %.
     pub fn dirtied(&self, class: usize, from: SimTime, to: SimTime, speed: f64) -> Pages {
         let (writes, pages) = self.writes(class, from, to);
-        saturate(writes * speed, pages, self.pattern)
+        saturate(writes * speed, pages, self.pattern_of(class))
+    }
+
+    fn pattern_of(&self, class: usize) -> Pattern {
+        if self.background == Some(class) {
+            Pattern::Random
+        } else {
+            self.pattern
+        }
     }
 
     /// Expected share of a class that is dirty when its turn comes, averaged
@@ -128,7 +148,7 @@ impl DirtyModel {
         if pages == 0.0 || load == 0.0 {
             return 0.0;
         }
-        match self.pattern {
+        match self.pattern_of(class) {
             Pattern::Sequential if load <= 1.0 => load / 2.0,
             Pattern::Sequential => 1.0 - 0.5 / load,
             Pattern::Random => 1.0 + libm::expm1(-load) / load,
@@ -137,8 +157,9 @@ impl DirtyModel {
 
     /// Writes to a class between two instants, and the pages they go to.
     fn writes(&self, class: usize, from: SimTime, to: SimTime) -> (f64, Pages) {
+        let of_trace = self.background != Some(class) && !self.phases.is_empty();
         let class = self.classes[class];
-        if self.phases.is_empty() {
+        if !of_trace {
             return (
                 class.writes_per_second * (to - from).as_secs_f64(),
                 class.pages,
@@ -299,5 +320,21 @@ mod tests {
         };
         let model = DirtyModel::new(&dirty, Bytes::new(GIB));
         assert_eq!(model.dirtied(0, at(8.0), at(11.0), 1.0), 200.0 + 1000.0);
+    }
+
+    // After so long that all of both sets is written: 2000 pages of work, 100 of the system.
+    #[test]
+    fn the_background_is_a_class_of_its_own() {
+        let background = Background {
+            rate: ByteRate::from_bytes_per_second(PAGE * 50),
+            working_set: Bytes::new(PAGE * 100),
+        };
+        let model = constant(Pattern::Sequential).with_background(background);
+        assert_eq!(model.rest(), (GIB / PAGE - 2100) as f64);
+        let dirtied = |class| model.dirtied(class, at(0.0), at(100.0), 1.0);
+        assert_eq!(dirtied(0), 2000.0);
+        assert!((dirtied(1) - 100.0).abs() < 1e-9);
+        // 50 writes to 100 pages: 100 (1 - exp(-0.5)).
+        assert!((model.dirtied(1, at(0.0), at(1.0), 1.0) - 39.346934).abs() < 1e-5);
     }
 }

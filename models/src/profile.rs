@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::scenario::{Cipher, Mode, Scenario, Vm};
+use crate::scenario::{Background, Cipher, Mode, Scenario, Vm};
 use crate::simulate::{cipher_name, tunnel_name};
 use crate::units::{BitRate, ByteRate, Bytes, Span};
 
@@ -50,6 +50,12 @@ pub struct Profile {
     /// Pages of a guest that hold anything but zeros.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nonzero_pages: Option<u64>,
+    /// Pages that a guest's system writes a second beside its work, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background_rate: Option<ByteRate>,
+    /// The pages that it writes to, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background_set: Option<Bytes>,
     /// State of virtual devices and processors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_state: Option<Bytes>,
@@ -170,6 +176,10 @@ impl Profile {
         {
             return Err(fault("device_state", "more than 1 TiB"));
         }
+        if self.background_rate.is_some() != self.background_set.is_some() {
+            let message = "`background_rate` and `background_set` need each other";
+            return Err(fault("background_rate", message));
+        }
         for (name, rate) in &self.tunnel_throughput {
             let field = format!("tunnel_throughput.{name}");
             if !is_tunnel(name) {
@@ -222,6 +232,13 @@ impl Profile {
             vm.zero = 1.0 - nonzero as f64 / pages as f64;
         }
         replace(&mut vm.compressed, self.compressed);
+        if let (Some(rate), Some(working_set)) = (self.background_rate, self.background_set) {
+            if working_set > vm.memory {
+                let message = format!("{working_set}, but VM `{}` has {}", vm.name, vm.memory);
+                return Err(fault("background_set", message));
+            }
+            vm.background = Some(Background { rate, working_set });
+        }
         replace(&mut vm.device_state, self.device_state);
         replace(&mut vm.suspend, self.suspend.map(Span::get));
         replace(&mut vm.resume, self.resume.map(Span::get));

@@ -161,7 +161,11 @@ impl Migration {
         let transport = &scenario.transports[order.transport];
         let now = queue.now();
         let precopy = order.stop_rule.as_ref().map(|rule| {
-            let model = DirtyModel::new(&vm.dirty, vm.memory);
+            let work = DirtyModel::new(&vm.dirty, vm.memory);
+            let model = vm
+                .background
+                .into_iter()
+                .fold(work, DirtyModel::with_background);
             let zero_scan = scenario.hosts[vm.host].zero_scan;
             let post_copy = order.method == Method::PostCopy;
             PreCopy::new(rule, model, &vm, zero_scan, speed, post_copy)

@@ -215,10 +215,21 @@ pub struct Vm {
     pub boot: SimDuration,
     /// How it writes to its memory.
     pub dirty: Dirty,
+    /// What its system writes beside its work; only a profile knows.
+    pub background: Option<Background>,
     /// Bytes of a page that a write to it changes: 1 to 4096.
     pub dirty_change: Bytes,
     /// Coefficient of variation of the write rate between replications.
     pub dirty_variation: f64,
+}
+
+/// Writes of a guest's system, at random over a set of pages, all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Background {
+    /// Bytes of pages written a second.
+    pub rate: ByteRate,
+    /// The pages written to, in bytes.
+    pub working_set: Bytes,
 }
 
 /// How a guest writes to its memory.

@@ -53,6 +53,7 @@ impl Builder<'_, '_, '_> {
             shutdown: vm.shutdown.get(),
             boot: vm.boot.get(),
             dirty: self.dirty(name, vm),
+            background: None,
             dirty_change: vm.dirty_change,
             dirty_variation: vm.dirty_variation,
         }
