@@ -330,10 +330,10 @@ fn of_programs(
 
 fn routing() -> Probe {
     of_programs(
-        "iproute2, ethtool, iperf3, ping",
-        &["ip", "tc", "ethtool", "iperf3", "ping"],
+        "iproute2, nft, ethtool, iperf3, ping",
+        &["ip", "tc", "nft", "ethtool", "iperf3", "ping"],
         "building and measuring networks on this host",
-        "apt-get install iproute2 ethtool iperf3 iputils-ping",
+        "apt-get install iproute2 nftables ethtool iperf3 iputils-ping",
         &[Lab::Host],
     )
 }

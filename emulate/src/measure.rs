@@ -14,6 +14,10 @@ use crate::plan::{calibrate, migration};
 
 /// Milliseconds in a nanosecond.
 const MS: f64 = 1e-6;
+/// Bytes of a page.
+const PAGE: f64 = 4096.0;
+/// Bytes of the headers of IPv4 and of TCP with timestamps.
+const HEADERS: f64 = 52.0;
 
 /// The row of one run. `error` is why there are no numbers.
 pub fn row(
@@ -117,12 +121,16 @@ fn live(outputs: &Outputs, values: &mut Values) {
         Measure::PhasePreCopy,
         stop.zip(ms("active_ns")).map(|(b, a)| (b - a).max(0.0)),
     );
-    set(Measure::BytesSent, migrate["bytes"].as_f64());
+    let bytes = arrived(outputs);
+    set(Measure::BytesSent, bytes);
     set(Measure::Rounds, migrate["rounds"].as_f64());
-    set(Measure::PagesSent, migrate["normal_pages"].as_f64());
+    let whole = migrate["normal_pages"].as_f64();
+    let zeros = migrate["duplicate_pages"].as_f64();
+    set(Measure::DuplicatePages, zeros);
+    set(Measure::PagesSent, whole.zip(zeros).map(|(a, b)| a + b));
     let throttle = migrate["throttle_percent"].as_f64();
     set(Measure::Throttle, throttle.filter(|&percent| percent > 0.0));
-    let rate = migrate["bytes"].as_f64().zip(ms("total_ns"));
+    let rate = bytes.zip(ms("total_ns"));
     set(
         Measure::Throughput,
         rate.map(|(bytes, ms)| bytes * 8e-3 / ms),
@@ -132,6 +140,16 @@ fn live(outputs: &Outputs, values: &mut Values) {
         Measure::Blackout,
         probe["longest_gap_ns"].as_f64().map(|ns| ns * MS),
     );
+}
+
+/// Payload that arrived at the target, from the counter of its packets.
+fn arrived(outputs: &Outputs) -> Option<f64> {
+    let text = outputs.text.get(migration::ARRIVED)?;
+    let answer: Value = serde_json::from_str(text).ok()?;
+    let counters = answer["nftables"].as_array()?;
+    let counter = counters.iter().find_map(|one| one.get("counter"))?;
+    let (bytes, packets) = (counter["bytes"].as_f64()?, counter["packets"].as_f64()?);
+    Some(bytes - packets * HEADERS)
 }
 
 /// The phases of an image migration are its steps.
@@ -149,9 +167,11 @@ fn image(outputs: &Outputs, values: &mut Values) {
         }
     }
     let span = |name: &str| outputs.spans.get(name).copied();
-    let (Some(shutdown), Some(ended), Some(boot)) =
-        (span("guest-poweroff"), span("qemu-source"), span("boot"))
-    else {
+    let (Some(shutdown), Some(ended), Some(boot)) = (
+        span("guest-poweroff-source"),
+        span("qemu-source"),
+        span("boot"),
+    ) else {
         return;
     };
     let started = span("qemu-target").map_or(boot.0, |(start, _)| start);
@@ -251,6 +271,7 @@ pub fn profile(outputs: &Outputs) -> Profile {
         Some(span((to.1 - from.0) as f64 * 1e-9))
     };
     let save = last(outputs, "save");
+    let background = background(outputs);
     Profile {
         encrypt: rate("encrypt"),
         decrypt: rate("decrypt"),
@@ -260,9 +281,81 @@ pub fn profile(outputs: &Outputs) -> Profile {
             .as_f64()
             .map(|bytes| (bytes / image).min(1.0)),
         device_state: save["device_state_bytes"].as_u64().map(Bytes::new),
-        boot: between("qemu-source", "boot"),
-        shutdown: between("guest-poweroff", "qemu-source"),
+        background_rate: background.map(|idle| {
+            ByteRate::from_bytes_per_second((idle.writes_per_second * PAGE).round() as u64)
+        }),
+        background_set: background.map(|idle| Bytes::new((idle.pages * PAGE).round() as u64)),
+        boot: between("qemu-target", "boot"),
+        shutdown: between("guest-poweroff-target", "qemu-target"),
         setup_time: save["setup_ns"].as_f64().map(|ns| span(ns * 1e-9)),
         ..Profile::default()
+    }
+}
+
+/// What an idle guest writes: so often, at random over so many pages.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Background {
+    writes_per_second: f64,
+    pages: f64,
+}
+
+/// From the pages that were saved more than once while the guest ran.
+fn background(outputs: &Outputs) -> Option<Background> {
+    let still = last(outputs, "save-stopped")["pages"].as_f64()?;
+    let point = |name: &str| {
+        let save = last(outputs, name);
+        let seconds = save["running_ns"].as_f64()? * 1e-9;
+        Some((seconds, save["pages"].as_f64()? - still))
+    };
+    background_of(point("save")?, point("save-longer")?)
+}
+
+/// The set and the rate whose writes at random dirty these pages in two times:
+/// `n (1 - exp(-r t / n))`. `None` when nothing was written.
+fn background_of(short: (f64, f64), long: (f64, f64)) -> Option<Background> {
+    let share = |x: f64, t: f64| -(-x * t).exp_m1();
+    let ratio = long.1 / short.1;
+    if short.1 <= 0.0 || long.1 <= 0.0 || long.0 <= short.0 {
+        return None;
+    }
+    // Writes a second to one page: the larger, the sooner all pages are dirty.
+    let (mut low, mut high) = (1e-4, 10.0 / short.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if share(middle, long.0) / share(middle, short.0) > ratio {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    let pages = long.1 / share(low, long.0);
+    Some(Background {
+        writes_per_second: low * pages,
+        pages,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // 300 pages, 150 writes a second: 118.04 pages in a second, 294.5 in eight.
+    #[test]
+    fn two_times_give_the_set_and_the_rate_of_the_background() {
+        let found = background_of((1.0, 118.040802), (8.0, 294.505308)).unwrap();
+        assert!((found.pages - 300.0).abs() < 0.01, "{found:?}");
+        assert!((found.writes_per_second - 150.0).abs() < 0.01, "{found:?}");
+        assert_eq!(background_of((1.0, 0.0), (8.0, 5.0)), None);
+    }
+
+    #[test]
+    fn what_arrived_is_counted_without_headers() {
+        let mut outputs = Outputs::default();
+        let text = r#"{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"counter": {"family":
+            "inet", "name": "arrived", "table": "watari", "handle": 1, "packets": 10, "bytes": 15000}}]}"#;
+        outputs
+            .text
+            .insert(migration::ARRIVED.to_owned(), text.to_owned());
+        assert_eq!(arrived(&outputs), Some(14480.0));
     }
 }

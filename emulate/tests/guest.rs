@@ -1,24 +1,22 @@
 //! The guest in real virtual machines: it boots, is saved and restored, and is
 //! migrated while it writes, and its memory is what it must be.
 //!
-//! Needs `qemu-system-x86_64` and, in the directory that `WATARI_LAB` names, an
-//! extracted kernel package (`boot/vmlinuz-*`, `lib/modules/*`), such as Debian's
-//! linux-image-cloud-amd64. Without them the tests say so and end.
+//! Needs `qemu-system-x86_64` and, in the folder that `WATARI_CACHE` names, an image
+//! of the lab VM: its kernel and its guest are what is tested. Without them the
+//! tests say so and end.
 
 #![expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use emulate::guest::control::{Control, ControlError, Reply};
-use emulate::guest::initramfs::initramfs;
 use emulate::guest::machine::{Accelerator, Machine, qemu_arguments};
-use emulate::guest::modules::{DISK, Kernel, NETWORK};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -26,13 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What all machines of a test share.
 struct Lab {
     directory: tempfile::TempDir,
-    kernel: PathBuf,
+    image: PathBuf,
 }
 
 impl Lab {
-    fn find(modules: &[&str]) -> Option<Self> {
-        let Some(root) = std::env::var_os("WATARI_LAB") else {
-            println!("skipped: WATARI_LAB names no directory with a kernel");
+    fn find() -> Option<Self> {
+        let image = std::env::var_os("WATARI_CACHE").and_then(|cache| {
+            let cache = PathBuf::from(cache);
+            let name = fs::read_to_string(cache.join("current")).ok()?;
+            Some(cache.join(name.trim()))
+        });
+        let Some(image) = image else {
+            println!("skipped: WATARI_CACHE names no folder with a lab VM");
             return None;
         };
         let version = Command::new("qemu-system-x86_64").arg("--version").output();
@@ -40,18 +43,8 @@ impl Lab {
             println!("skipped: there is no qemu-system-x86_64");
             return None;
         }
-        let kernel = match Kernel::find(Path::new(&root)) {
-            Ok(kernel) => kernel,
-            Err(error) => {
-                println!("skipped: {error}");
-                return None;
-            }
-        };
         let directory = tempfile::tempdir().unwrap();
-        let archive = initramfs(&kernel.load(modules).unwrap()).unwrap();
-        fs::write(directory.path().join("initrd"), archive).unwrap();
-        let kernel = kernel.image;
-        Some(Self { directory, kernel })
+        Some(Self { directory, image })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -62,8 +55,8 @@ impl Lab {
         Machine {
             accelerator: Accelerator::Tcg,
             memory_mib: 128,
-            kernel: self.kernel.clone(),
-            initrd: self.path("initrd"),
+            kernel: self.image.join("vmlinuz"),
+            initrd: self.image.join("guest.cpio"),
             mac: "52:54:00:00:00:02".to_string(),
             tap: None,
             disk: None,
@@ -194,7 +187,7 @@ fn measured_rate(control: &mut Control, during: Duration) -> f64 {
 
 #[test]
 fn a_guest_that_was_saved_and_restored_works_on() {
-    let Some(lab) = Lab::find(&NETWORK) else {
+    let Some(lab) = Lab::find() else {
         return;
     };
     let state = lab.path("state");
@@ -249,7 +242,7 @@ fn a_guest_that_was_saved_and_restored_works_on() {
 
 #[test]
 fn a_guest_that_writes_while_it_is_migrated_loses_nothing() {
-    let Some(lab) = Lab::find(&NETWORK) else {
+    let Some(lab) = Lab::find() else {
         return;
     };
     let source = lab.boot("source");
@@ -289,7 +282,7 @@ fn a_guest_that_writes_while_it_is_migrated_loses_nothing() {
 
 #[test]
 fn a_disk_has_the_same_checksum_whoever_reads_it() {
-    let Some(lab) = Lab::find(&[NETWORK.as_slice(), &[DISK]].concat()) else {
+    let Some(lab) = Lab::find() else {
         return;
     };
     let image: Vec<u8> = (0..3 << 20).map(|byte: u32| (byte / 7) as u8).collect();

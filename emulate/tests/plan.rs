@@ -35,15 +35,44 @@ fn pre_copy_through_esp_is_this_script() {
     insta::assert_snapshot!(script(&plan, &assets(), "pre-copy through ESP"));
 }
 
+/// The programs of watari, as they read their arguments.
+#[derive(clap::Parser)]
+struct Tools {
+    #[command(subcommand)]
+    _tool: emulate::tool::Tool,
+}
+
 #[test]
-fn every_case_of_the_validation_has_a_plan() {
-    for file in ["distance", "writes", "methods", "lines"] {
+fn every_case_of_the_validation_has_a_plan_whose_programs_understand_their_arguments() {
+    let files = [
+        "distance",
+        "writes",
+        "methods",
+        "lines",
+        "images",
+        "failover",
+        "failover-dpd",
+    ];
+    let mut understood = 0;
+    for file in files {
         let study = study(&format!("validation/{file}.toml"));
         for case in &study.cases {
             let plan = plan(&study, case, 0, true, &assets());
-            assert!(plan.is_ok(), "{file} {}: {}", case.id, plan.unwrap_err());
+            let plan = plan.unwrap_or_else(|error| panic!("{file} {}: {error}", case.id));
+            for step in plan.steps {
+                let (Action::Run { argv, .. } | Action::Start { argv, .. }) = &step.action else {
+                    continue;
+                };
+                let Some(at) = argv.iter().position(|word| word == "watari") else {
+                    continue;
+                };
+                let read = <Tools as clap::Parser>::try_parse_from(&argv[at + 1..]);
+                assert!(read.is_ok(), "{argv:?}: {}", read.err().unwrap());
+                understood += 1;
+            }
         }
     }
+    assert!(understood > 300, "{understood}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use models::simulate::{Draws, draws};
 use serde_json::json;
 
 use super::ipsec::{self, End};
-use super::network::{Network, Node, metrics, qdisc};
+use super::network::{Network, Node, metrics, qdisc, smallest_mtu};
 use super::{Action, Argv, Assets, Plan, Ready, Unsupported, argv, calibrate};
 
 /// Namespace of the client.
@@ -349,8 +349,7 @@ impl<'a> Parts<'a> {
 
     /// Largest packet that fits into the tunnel.
     fn inner_mtu(&self) -> u64 {
-        let mtu = self.scenario.links.iter().map(|link| link.mtu.get()).min();
-        let mtu = mtu.unwrap_or(1500);
+        let mtu = smallest_mtu(self.scenario);
         Encapsulation::of(self.tunnel)
             .largest_inner(mtu)
             .unwrap_or(mtu)

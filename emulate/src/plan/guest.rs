@@ -118,7 +118,7 @@ fn order(role: Role, words: &str, assets: &Assets) -> Argv {
     line
 }
 
-/// The guest gets its address, its memory's content, and its work.
+/// The guest gets its address and its memory's content.
 pub fn prepare(vm: &Vm, assets: &Assets, plan: &mut Plan) {
     let mut tell = |title: &str, keep: &str, words: &str| {
         plan.measure(title, keep, LONG, order(Role::Source, words, assets));
@@ -132,17 +132,24 @@ pub fn prepare(vm: &Vm, assets: &Assets, plan: &mut Plan) {
     );
     let pages = vm.memory.get() / PAGE;
     let content = (pages as f64 * (1.0 - vm.zero)).round();
-    let set = working_set(&vm.dirty).div_ceil(PAGE);
+    // A write changes this share of its page.
+    let change = vm.dirty_change.as_f64() / PAGE as f64;
     tell(
         "the guest fills its memory",
         "guest-fill",
-        &format!("fill pages=all target_nonzero={content:.0} seed=1"),
+        &format!("fill pages=all target_nonzero={content:.0} change={change} seed=1"),
     );
-    if set > 0 {
-        tell(
+}
+
+/// The guest gets its work.
+pub fn work(vm: &Vm, assets: &Assets, plan: &mut Plan) {
+    if working_set(&vm.dirty) > 0 {
+        let words = dirty(&vm.dirty);
+        plan.measure(
             "the guest writes to its memory",
             "guest-dirty",
-            &dirty(&vm.dirty),
+            LONG,
+            order(Role::Source, &words, assets),
         );
     }
 }
@@ -160,7 +167,7 @@ pub fn verify(role: Role, assets: &Assets, plan: &mut Plan) {
 pub fn shut_down(role: Role, assets: &Assets, plan: &mut Plan) {
     plan.measure(
         "the guest shuts down",
-        "guest-poweroff",
+        &format!("guest-poweroff-{}", role.name()),
         LONG,
         order(role, "poweroff", assets),
     );

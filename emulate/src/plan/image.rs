@@ -40,6 +40,7 @@ pub fn steps(
     };
     guest::start(vm, Role::Source, &from, &hosts[0].namespace, assets, plan);
     guest::prepare(vm, assets, plan);
+    guest::work(vm, assets, plan);
     guest::shut_down(Role::Source, assets, plan);
     let mut sent = image.clone();
     if compressed {

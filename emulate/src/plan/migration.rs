@@ -10,7 +10,7 @@ use std::time::Duration;
 use models::scenario::{Case, Method, Migrate, Mode, Qemu, Scenario, StopRule, When};
 use models::wan;
 
-use super::network::{Network, Node, ip_batch, namespace};
+use super::network::{Network, Node, ip_batch, namespace, smallest_mtu};
 use super::{Assets, Plan, Unsupported, argv, calibrate, guest, image, ipsec, wireguard};
 
 /// Address of the user, and of the guest, on the users' network.
@@ -21,6 +21,8 @@ pub const GUEST: &str = "10.9.0.2";
 const PORT: u16 = 4444;
 /// The guest writes for so long before it is moved.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Name of the step that reads the counters.
+pub const ARRIVED: &str = "arrived";
 /// How often the user asks.
 const PROBE: &str = "5ms";
 
@@ -74,7 +76,7 @@ pub fn plan(case: &Case, calibrated: bool, assets: &Assets) -> Result<Plan, Unsu
             networks: vec![format!("{}/32", Network::address(index))],
         });
         if tunnel.mode == Mode::Wireguard {
-            wireguard::between(&ends, assets, &mut plan);
+            wireguard::between(&ends, smallest_mtu(scenario), assets, &mut plan)?;
         } else {
             ipsec::between(tunnel, [&ends[0], &ends[1]], assets, &mut plan);
         }
@@ -146,12 +148,52 @@ fn users_network(hosts: &[Node; 2], assets: &Assets, plan: &mut Plan) {
     }
     let batch = format!(
         "{bridge}link set lo up\n\
-         link set port0 master bridge up\nlink set port1 master bridge up\n\
-         address add {USER}/24 dev bridge\n\
+         link set port0 master bridge up\nlink set port1 master bridge up\n"
+    );
+    plan.feed("the user's bridge", ip_batch("user", assets), batch);
+    address("user", assets, plan);
+}
+
+/// The user's address on a bridge, from where the guest is reached.
+fn address(namespace: &str, assets: &Assets, plan: &mut Plan) {
+    let batch = format!(
+        "address add {USER}/24 dev bridge\n\
          neighbour add {GUEST} lladdr {} dev bridge nud permanent\n",
         guest::MAC
     );
-    plan.feed("the user's bridge", ip_batch("user", assets), batch);
+    plan.feed("the user's address", ip_batch(namespace, assets), batch);
+}
+
+/// A user in this namespace, who asks the guest without end.
+pub fn user(namespace: &str, assets: &Assets, plan: &mut Plan) {
+    address(namespace, assets, plan);
+    asks(namespace, assets, plan);
+}
+
+fn asks(namespace: &str, assets: &Assets, plan: &mut Plan) {
+    let probe = assets.tool(["probe", "--to", &format!("{GUEST}:7"), "--interval", PROBE]);
+    plan.start(
+        "the user asks the guest without end",
+        "probe",
+        assets.inside(namespace, probe),
+        super::Ready::Now,
+    );
+}
+
+/// Counts what the migration brings to a host, behind its tunnel. QEMU counts no
+/// state of devices, and what TCP sends twice arrives once.
+fn count(host: &str, assets: &Assets, plan: &mut Plan) {
+    let rules = format!(
+        "add table inet watari\n\
+         add counter inet watari arrived\n\
+         add chain inet watari in {{ type filter hook input priority filter; }}\n\
+         add rule inet watari in tcp dport {PORT} counter name arrived\n"
+    );
+    plan.feed(
+        format!("{host} counts what arrives"),
+        assets.inside(host, argv(["nft", "-f", "-"])),
+        rules,
+    );
 }
 
 fn live(
@@ -179,15 +221,9 @@ fn live(
         plan,
     );
     guest::prepare(vm, assets, plan);
-    plan.start(
-        "the user asks the guest without end",
-        "probe",
-        assets.inside(
-            "user",
-            assets.tool(["probe", "--to", &format!("{GUEST}:7"), "--interval", PROBE]),
-        ),
-        super::Ready::Now,
-    );
+    guest::work(vm, assets, plan);
+    asks("user", assets, plan);
+    count(&hosts[1].namespace, assets, plan);
     plan.push("the guest writes", super::Action::Pause(SETTLE));
     let limit = Duration::from_nanos(order.time_limit.as_nanos());
     plan.measure(
@@ -201,6 +237,13 @@ fn live(
         super::Action::Pause(Duration::from_millis(300)),
     );
     plan.stop("the user's account", "probe");
+    let counters = argv(["nft", "-j", "list", "counters"]);
+    plan.measure(
+        "what arrived",
+        ARRIVED,
+        Duration::from_secs(60),
+        assets.inside(&hosts[1].namespace, counters),
+    );
     guest::verify(guest::Role::Target, assets, plan);
     Ok(())
 }
@@ -269,8 +312,8 @@ fn qemu_options(qemu: &Qemu) -> super::Argv {
             converge.increment,
             converge.max,
         ];
-        let values: Vec<String> = values.iter().map(u32::to_string).collect();
-        words.extend(argv(["--auto-converge", &values.join(",")]));
+        words.push("--auto-converge".to_owned());
+        words.extend(values.iter().map(u32::to_string));
     }
     words
 }

@@ -254,7 +254,8 @@ fn limit(link: &Link) -> u64 {
     (packets as u64).max(2)
 }
 
-fn smallest_mtu(scenario: &Scenario) -> u64 {
+/// The MTU of a path over all links.
+pub fn smallest_mtu(scenario: &Scenario) -> u64 {
     let mtus = scenario.links.iter().map(|link| link.mtu.get());
     mtus.min().unwrap_or(1500)
 }

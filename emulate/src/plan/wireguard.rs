@@ -1,15 +1,14 @@
 //! WireGuard between two hosts: an interface at each end, with its own address.
 
+use models::ipsec::wireguard::largest_inner;
 use sha2::{Digest as _, Sha256};
 
 use super::ipsec::End;
 use super::network::ip_batch;
-use super::{Assets, Plan};
+use super::{Assets, Plan, Unsupported};
 
 /// Where each end listens.
 const PORT: u16 = 51820;
-/// Bytes that WireGuard adds to a packet of IPv4.
-const OVERHEAD: u64 = 60;
 
 /// The address of an end inside the tunnel.
 pub fn address(index: usize) -> String {
@@ -22,13 +21,23 @@ fn private_key(run: &str, index: usize) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Puts a tunnel between two ends.
-pub fn between(ends: &[End; 2], assets: &Assets, plan: &mut Plan) {
+/// Puts a tunnel between two ends, whose path carries packets of `mtu` bytes.
+///
+/// # Errors
+///
+/// When no packet fits through the tunnel.
+pub fn between(
+    ends: &[End; 2],
+    mtu: u64,
+    assets: &Assets,
+    plan: &mut Plan,
+) -> Result<(), Unsupported> {
+    let inner = largest_inner(mtu)
+        .ok_or_else(|| Unsupported(format!("an MTU of {mtu} B leaves WireGuard no room")))?;
     for (index, end) in ends.iter().enumerate() {
-        let mtu = 1500 - OVERHEAD;
         let own = address(index);
         let batch = format!(
-            "link add name wg0 mtu {mtu} type wireguard\naddress add {own}/24 dev wg0\n\
+            "link add name wg0 mtu {inner} type wireguard\naddress add {own}/24 dev wg0\n\
              link set wg0 up\n"
         );
         plan.feed(
@@ -60,4 +69,5 @@ pub fn between(ends: &[End; 2], assets: &Assets, plan: &mut Plan) {
             assets.inside(&end.namespace, tool),
         );
     }
+    Ok(())
 }

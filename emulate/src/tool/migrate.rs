@@ -16,7 +16,7 @@ use super::clock::emit;
 use crate::qmp::{Event, Qmp};
 
 /// How often progress is looked at.
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(20);
 
 /// Moves a running guest from one QEMU to another.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,7 +47,7 @@ pub struct Args {
     multifd_channels: Option<u8>,
     /// Trigger, first throttle, step and largest throttle of auto-converge, in
     /// percent; off without it.
-    #[arg(long, value_delimiter = ',', num_args = 4)]
+    #[arg(long, num_args = 4)]
     auto_converge: Option<Vec<u8>>,
     /// Given up after this time; the guest then runs on at the source.
     #[arg(long, default_value_t = 3600)]
@@ -152,16 +152,21 @@ fn follow(
     times: &mut Times,
     deadline: Instant,
 ) -> Result<()> {
-    let mut pulling = false;
+    let (mut pulling, mut continued) = (false, false);
     while times.completed.is_none() || times.resumed.is_none() {
         let poll = Instant::now() + POLL;
-        while let Some(event) = source.event(poll)? {
+        if let Some(event) = source.event(poll)? {
             on_source(&event, times)?;
         }
         while let Some(event) = target.event(Instant::now() + Duration::from_millis(1))? {
             if event.name == "RESUME" {
                 times.resumed.get_or_insert(event.t_ns);
             }
+        }
+        // A guest that was stopped by hand stays stopped where it arrives.
+        if args.method == Method::StopAndCopy && !continued && times.completed.is_some() {
+            start(target, deadline)?;
+            continued = true;
         }
         // The first pass is announced when it begins, the second when all was sent once.
         if args.method == Method::PostCopy && !pulling && times.passes.len() >= 2 {
@@ -175,6 +180,17 @@ fn follow(
                 args.time_limit_s
             );
         }
+    }
+    Ok(())
+}
+
+/// Starts a guest that has arrived. QEMU refuses while it still reads the state.
+fn start(target: &mut Qmp, deadline: Instant) -> Result<()> {
+    while let Err(error) = target.command("cont", &json!({})) {
+        if Instant::now() > deadline {
+            return Err(error.into());
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
 }
@@ -211,7 +227,7 @@ fn give_up(source: &mut Qmp, method: Method) {
 
 /// What QEMU counted. `completed` can be seen before the totals are filled in.
 fn final_info(source: &mut Qmp) -> Result<Value> {
-    for _ in 0..50 {
+    for _ in 0..250 {
         let info = source.command("query-migrate", &json!({}))?;
         if info["total-time"].as_u64().unwrap_or(0) > 0 {
             return Ok(info);

@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         "listen-port",
         &port,
         "private-key",
-        "/dev/stdin",
+        "/proc/self/fd/0",
         "peer",
         peer.trim(),
         "endpoint",
