@@ -1,12 +1,15 @@
-//! What `kill -9` leaves behind, and that `watari lab clean` finds it all.
+//! Real migrations and fail-overs in the lab VM, and what `kill -9` leaves behind.
 //!
 //! These start lab VMs, so they are skipped where no image was built in the
-//! folder that WATARI_CACHE names.
+//! folder that WATARI_CACHE names. WATARI names another binary to test: one that
+//! was compiled for speed, as it runs inside the lab.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use models::record::{Backend, Measure, Row};
 
 const SCENARIO: &str = r#"
 name = "killed"
@@ -41,6 +44,9 @@ at = "0s"
 migrate = { vm = "web", to = "osaka", method = "pre-copy", stop_rule.qemu = {}, transport = "qemu", tunnel = "ipsec" }
 "#;
 
+/// The repository's scenarios.
+const SCENARIOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/validation");
+
 /// A folder with the scenario, where a lab VM can be started.
 fn folder() -> Option<tempfile::TempDir> {
     let cache = std::env::var_os("WATARI_CACHE").map(PathBuf::from);
@@ -59,7 +65,8 @@ fn skip(why: &str) {
 }
 
 fn watari(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_watari"));
+    let binary = std::env::var_os("WATARI").unwrap_or(env!("CARGO_BIN_EXE_watari").into());
+    let mut command = Command::new(binary);
     command
         .current_dir(folder)
         .args(arguments)
@@ -67,6 +74,98 @@ fn watari(folder: &Path, arguments: &[&str]) -> Command {
         .stdin(Stdio::null());
     fs::create_dir_all(folder.join("tmp")).unwrap();
     command
+}
+
+/// Emulates cases of a shipped scenario once; the record, unless a lab is lacking.
+fn emulate(folder: &Path, scenario: &str, cases: &[&str]) -> Option<Vec<Row>> {
+    let file = format!("{SCENARIOS}/{scenario}.toml");
+    let mut arguments = vec![
+        "emulate", &file, "--lab", "vm", "--repeat", "1", "--out", ".",
+    ];
+    arguments.extend(cases.iter().flat_map(|case| ["--case", case]));
+    let output = watari(folder, &arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(3) {
+        skip(&said);
+        return None;
+    }
+    let file = folder.join(format!("validation-{scenario}.csv"));
+    let record = fs::read(file).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let rows = models::record::read(&record[..]).unwrap();
+    for row in &rows {
+        assert_eq!(
+            (row.backend, &row.error),
+            (Backend::Emulated, &None),
+            "{}",
+            row.case
+        );
+    }
+    Some(rows)
+}
+
+/// The measured value of a case.
+fn measured(rows: &[Row], case: &str, measure: Measure) -> f64 {
+    let row = rows.iter().find(|row| row.case == case);
+    let row = row.unwrap_or_else(|| panic!("no row of {case}"));
+    let value = row.values.get(measure);
+    value.unwrap_or_else(|| panic!("{case}: {} is empty", measure.info().name))
+}
+
+// A single run scatters: 10 % of total time and 5 % of bytes are the scenario's tolerance.
+#[test]
+fn a_migration_of_each_kind_takes_as_long_as_predicted() {
+    let Some(folder) = folder() else { return };
+    let here = folder.path();
+    let Some(real) = emulate(here, "quick", &[]) else {
+        return;
+    };
+    let file = format!("{SCENARIOS}/quick.toml");
+    let profile = "validation-quick.profile.json";
+    let run = [
+        "run",
+        &file,
+        "--profile",
+        profile,
+        "--out",
+        "simulated",
+        "--no-figures",
+    ];
+    let output = watari(here, &run).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let record = fs::read(here.join("simulated/validation-quick.csv")).unwrap();
+    let predicted = models::record::read(&record[..]).unwrap();
+    for case in ["method=pre-copy", "method=encrypted-image"] {
+        for (measure, allowed) in [(Measure::TotalTime, 0.10), (Measure::BytesSent, 0.05)] {
+            let both = [&predicted, &real].map(|rows| measured(rows, case, measure));
+            let error = both[0] / both[1] - 1.0;
+            assert!(
+                error.abs() <= allowed,
+                "{case} {}: {both:?}",
+                measure.info().name
+            );
+        }
+    }
+    let pre_copy = |measure| measured(&real, "method=pre-copy", measure);
+    assert_eq!(pre_copy(Measure::MemoryPagesWrong), 0.0);
+    assert!((pre_copy(Measure::LinkRtt) - 60.0).abs() < 0.6);
+    // The guest was not asked for while it stood still, and no longer than that by much.
+    let (downtime, blackout) = (pre_copy(Measure::Downtime), pre_copy(Measure::Blackout));
+    assert!(downtime > 100.0 && downtime < 1500.0, "{downtime}");
+    assert!((blackout - downtime).abs() < 50.0, "{blackout} {downtime}");
+}
+
+#[test]
+fn a_connection_outlives_its_gateway_with_the_relay_and_only_then() {
+    let Some(folder) = folder() else { return };
+    let cases = ["rtt=13ms,relay=with", "rtt=13ms,relay=without"];
+    let Some(rows) = emulate(folder.path(), "failover", &cases) else {
+        return;
+    };
+    let of = |case, measure| measured(&rows, case, measure);
+    assert_eq!(of(cases[0], Measure::TcpSurvived), 1.0);
+    assert_eq!(of(cases[1], Measure::TcpSurvived), 0.0);
+    let recovered = of(cases[0], Measure::FailoverRecover);
+    assert!((2500.0..8000.0).contains(&recovered), "{recovered}");
 }
 
 #[test]
