@@ -20,8 +20,9 @@ pub(crate) fn serve() -> io::Result<()> {
     let mut pending = Vec::new();
     while !guest.is_done() {
         match wait_input(port.as_raw_fd(), -1) {
-            Readiness::Input => receive(&mut port, &mut pending)?,
-            Readiness::HungUp => {
+            Readiness::Input if receive(&mut port, &mut pending)? => {}
+            // Without a host the kernel says that there is input, and there is none.
+            Readiness::Input | Readiness::HungUp => {
                 pending.clear(); // Half a line of a host that left.
                 sleep(Duration::from_millis(50));
             }
@@ -57,9 +58,11 @@ fn open() -> io::Result<File> {
     Err(io::Error::new(ErrorKind::NotFound, message))
 }
 
-fn receive(port: &mut File, pending: &mut Vec<u8>) -> io::Result<()> {
+/// Reads what is there; says whether a host is.
+fn receive(port: &mut File, pending: &mut Vec<u8>) -> io::Result<bool> {
     let mut bytes = [0; 4096];
     match port.read(&mut bytes) {
+        Ok(0) => return Ok(false),
         Ok(count) => pending.extend_from_slice(&bytes[..count]),
         Err(error) if error.kind() == ErrorKind::Interrupted => {}
         Err(error) => return Err(error),
@@ -67,7 +70,7 @@ fn receive(port: &mut File, pending: &mut Vec<u8>) -> io::Result<()> {
     if pending.len() > LONGEST {
         pending.clear();
     }
-    Ok(())
+    Ok(true)
 }
 
 fn take_line(pending: &mut Vec<u8>) -> Option<String> {

@@ -23,6 +23,8 @@ const PORT: u16 = 4444;
 const SETTLE: Duration = Duration::from_secs(1);
 /// Name of the step that reads the counters.
 pub const ARRIVED: &str = "arrived";
+/// The file that tells that the guest stops soon.
+const HERALD: &str = "herald";
 /// How often the user asks.
 const PROBE: &str = "5ms";
 
@@ -167,11 +169,15 @@ fn address(namespace: &str, assets: &Assets, plan: &mut Plan) {
 /// A user in this namespace, who asks the guest without end.
 pub fn user(namespace: &str, assets: &Assets, plan: &mut Plan) {
     address(namespace, assets, plan);
-    asks(namespace, assets, plan);
+    asks(namespace, None, assets, plan);
 }
 
-fn asks(namespace: &str, assets: &Assets, plan: &mut Plan) {
-    let probe = assets.tool(["probe", "--to", &format!("{GUEST}:7"), "--interval", PROBE]);
+/// The user asks; before the herald's file is there, now and then.
+fn asks(namespace: &str, herald: Option<&str>, assets: &Assets, plan: &mut Plan) {
+    let mut probe = assets.tool(["probe", "--to", &format!("{GUEST}:7"), "--interval", PROBE]);
+    if let Some(herald) = herald {
+        probe.extend(argv(["--rest-until", herald]));
+    }
     plan.start(
         "the user asks the guest without end",
         "probe",
@@ -222,7 +228,7 @@ fn live(
     );
     guest::prepare(vm, assets, plan);
     guest::work(vm, assets, plan);
-    asks("user", assets, plan);
+    asks("user", Some(&assets.path(HERALD)), assets, plan);
     count(&hosts[1].namespace, assets, plan);
     plan.push("the guest writes", super::Action::Pause(SETTLE));
     let limit = Duration::from_nanos(order.time_limit.as_nanos());
@@ -281,6 +287,8 @@ fn migrate(
         method,
         "--time-limit-s",
         &seconds,
+        "--herald",
+        &assets.path(HERALD),
     ]);
     match &order.stop_rule {
         Some(StopRule::Qemu(qemu)) => line.extend(qemu_options(qemu)),

@@ -49,10 +49,16 @@ pub struct Args {
     /// percent; off without it.
     #[arg(long, num_args = 4)]
     auto_converge: Option<Vec<u8>>,
+    /// File that is made some two seconds before the guest stops.
+    #[arg(long)]
+    herald: Option<PathBuf>,
     /// Given up after this time; the guest then runs on at the source.
     #[arg(long, default_value_t = 3600)]
     time_limit_s: u64,
 }
+
+/// How long before the guest stops that is told.
+const HERALD: Duration = Duration::from_secs(2);
 
 /// Migration methods of QEMU.
 #[expect(clippy::enum_variant_names, reason = "these are the field's terms")]
@@ -87,13 +93,23 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     target.command("migrate-incoming", &json!({ "uri": args.uri }))?;
     let mut times = Times::default();
+    let mut herald = Herald::new(args.herald.clone());
     if args.method == Method::StopAndCopy {
+        herald.announce()?;
+        std::thread::sleep(HERALD / 4);
         source.command("stop", &json!({}))?;
     }
     times.started = wall_ns();
     source.command("migrate", &json!({ "uri": args.uri }))?;
     let deadline = Instant::now() + Duration::from_secs(args.time_limit_s);
-    let outcome = follow(&mut source, &mut target, args, &mut times, deadline);
+    let outcome = follow(
+        &mut source,
+        &mut target,
+        args,
+        &mut times,
+        &mut herald,
+        deadline,
+    );
     if let Err(error) = outcome {
         give_up(&mut source, args.method);
         return Err(error);
@@ -150,6 +166,7 @@ fn follow(
     target: &mut Qmp,
     args: &Args,
     times: &mut Times,
+    herald: &mut Herald,
     deadline: Instant,
 ) -> Result<()> {
     let (mut pulling, mut continued) = (false, false);
@@ -163,6 +180,7 @@ fn follow(
                 times.resumed.get_or_insert(event.t_ns);
             }
         }
+        herald.look(source, times)?;
         // A guest that was stopped by hand stays stopped where it arrives.
         if args.method == Method::StopAndCopy && !continued && times.completed.is_some() {
             start(target, deadline)?;
@@ -182,6 +200,42 @@ fn follow(
         }
     }
     Ok(())
+}
+
+/// Tells that the guest will stop soon.
+struct Herald {
+    /// Made when it is told; nothing when it was.
+    file: Option<PathBuf>,
+    looked: Instant,
+}
+
+impl Herald {
+    fn new(file: Option<PathBuf>) -> Self {
+        let looked = Instant::now();
+        Self { file, looked }
+    }
+
+    /// Tells when all was sent once, or the rest takes little time at QEMU's own rate.
+    fn look(&mut self, source: &mut Qmp, times: &Times) -> Result<()> {
+        if self.file.is_none() || self.looked.elapsed() < HERALD / 8 {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let ram = source.command("query-migrate", &json!({}))?["ram"].take();
+        let bits = ram["remaining"].as_f64().unwrap_or(0.0) * 8.0;
+        let soon = bits < ram["mbps"].as_f64().unwrap_or(0.0) * 1e6 * HERALD.as_secs_f64();
+        if soon || times.passes.len() >= 2 {
+            self.announce()?;
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self) -> Result<()> {
+        if let Some(file) = self.file.take() {
+            std::fs::write(&file, "").with_context(|| format!("cannot write {file:?}"))?;
+        }
+        Ok(())
+    }
 }
 
 /// Starts a guest that has arrived. QEMU refuses while it still reads the state.

@@ -33,6 +33,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use models::units::Span;
@@ -46,6 +47,8 @@ const MOST_PROBES: u64 = 1 << 22;
 const MOST_GAPS: usize = 256;
 const MARK: [u8; 8] = *b"watari-p";
 const LENGTH: usize = 24;
+/// Intervals from one probe to the next at rest.
+const REST: u64 = 20;
 
 /// Sends a numbered UDP datagram each interval and tells which came back.
 #[derive(Debug, clap::Args)]
@@ -65,6 +68,10 @@ pub struct Args {
     /// Local address to send from; by default the system chooses for each probe.
     #[arg(long, value_name = "ADDR")]
     bind: Option<IpAddr>,
+    /// Until this file is there, send only every twentieth probe: a guest that is
+    /// emulated twice has milliseconds of work with each.
+    #[arg(long, value_name = "FILE")]
+    rest_until: Option<PathBuf>,
     /// A gap is listed when it is longer than so many intervals.
     #[arg(long, default_value_t = 4, value_name = "N")]
     gap_intervals: u32,
@@ -107,6 +114,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         socket,
         to: args.to,
         token: now_ns(),
+        rest_until: args.rest_until.clone(),
         log: Log::default(),
     };
     probing.send_all(&stop, interval, args.duration.map(|d| d.get().as_nanos()))?;
@@ -120,10 +128,17 @@ struct Probing {
     to: SocketAddr,
     /// Tells the answers of this run from those of another.
     token: u64,
+    rest_until: Option<PathBuf>,
     log: Log,
 }
 
 impl Probing {
+    /// Intervals until the next probe.
+    fn step(&mut self) -> u64 {
+        self.rest_until.take_if(|file| file.exists());
+        if self.rest_until.is_some() { REST } else { 1 }
+    }
+
     fn send_all(
         &mut self,
         stop: &Arrival,
@@ -151,9 +166,9 @@ impl Probing {
                 continue;
             }
             self.send(now);
-            let next = (now - start) / interval + 1;
-            self.log.skipped += next - slot - 1;
-            slot = next;
+            let current = (now - start) / interval;
+            self.log.skipped += current - slot;
+            slot = current + self.step();
         }
     }
 

@@ -85,6 +85,11 @@ impl Phase {
     }
 }
 
+/// Pages that the target of a post-copy asks for while it loads devices: a network
+/// card's two rings (`virtio.c: virtio_load` reads their indices), which are written
+/// with every packet and so are never there yet.
+const LOADED: f64 = 2.0;
+
 /// The phases of a method in their order.
 pub fn phases(method: Method) -> &'static [Phase] {
     use Phase::{
@@ -93,7 +98,8 @@ pub fn phases(method: Method) -> &'static [Phase] {
     };
     match method {
         Method::PreCopy => &[Connect, PreCopy, Suspend, StopAndCopy, Resume],
-        Method::StopAndCopy => &[Connect, Suspend, StopAndCopy, Resume],
+        // QEMU and libvirt stop the guest before they open a connection.
+        Method::StopAndCopy => &[Suspend, Connect, StopAndCopy, Resume],
         // The target resumes while post-copy goes on.
         Method::PostCopy => &[Connect, PreCopy, Suspend, StopAndCopy, PostCopy],
         Method::EncryptedImage => &[Shutdown, Encrypt, Connect, Transfer, Decrypt, Boot],
@@ -228,7 +234,8 @@ impl Migration {
                 (precopy.round_ready(now, arrival), State::RoundEnding(at))
             }
             (Phase::StopAndCopy, _) if self.order.method == Method::PostCopy => {
-                self.hand_over(arrival);
+                let loading = self.loading(network);
+                self.hand_over(arrival, loading);
                 return self.begin(index, at + 1, network, queue);
             }
             (Phase::StopAndCopy, None) => {
@@ -245,13 +252,25 @@ impl Migration {
         queue.schedule(ready, Event::Migration(index));
     }
 
-    /// The guest's state is sent and resumes at the target when it has arrived.
-    fn hand_over(&mut self, arrival: SimTime) {
+    /// The guest's state is sent and resumes at the target when it has arrived and
+    /// was loaded.
+    fn hand_over(&mut self, arrival: SimTime, loading: SimDuration) {
         let sent = arrival - self.phase_started;
         self.lengths
             .push((Phase::StopAndCopy, self.phase_started, sent));
-        self.lengths.push((Phase::Resume, arrival, self.vm.resume));
-        self.runs = Some(arrival + self.vm.resume);
+        let resume = loading + self.vm.resume;
+        self.lengths.push((Phase::Resume, arrival, resume));
+        self.runs = Some(arrival + resume);
+    }
+
+    /// How long the target of a post-copy waits for pages while it loads devices:
+    /// they come behind what the source's kernel holds already.
+    fn loading(&mut self, network: &Network) -> SimDuration {
+        let postponed = self.precopy().postponed();
+        if postponed == 0.0 {
+            return SimDuration::ZERO;
+        }
+        network.answer(self.connection, postponed).mul_f64(LOADED)
     }
 
     /// Gives the migration up: the guest runs on at the source.
@@ -391,7 +410,7 @@ impl Migration {
                 self.send(memory, Goal::Drained, network, queue);
                 return self.send_over(main, state, network, queue);
             }
-            Phase::PostCopy => (self.precopy().postponed_bytes(), Goal::Drained),
+            Phase::PostCopy => (self.precopy().send_postponed(), Goal::Drained),
             _ => (self.image(), Goal::Drained),
         };
         self.send(bytes, goal, network, queue);
@@ -517,6 +536,7 @@ fn sight(connection: usize, network: &mut Network, now: SimTime) -> Sight {
     Sight {
         rate: network.rate(connection),
         left: network.unwritten(connection),
+        cycle: network.cycle(connection),
     }
 }
 

@@ -57,6 +57,8 @@ pub struct PreCopy {
     round_start: SimTime,
     /// Since when the bitmap that is being filled collects.
     clean_since: SimTime,
+    /// How long this round lasts where the next look is the last in the mean.
+    look: Option<SimDuration>,
     /// Pages this round was to send, and of those skipped and sent.
     dirty: f64,
     skipped: f64,
@@ -94,6 +96,8 @@ pub struct Sight {
     pub rate: f64,
     /// Payload that the program has not written to its socket yet.
     pub left: f64,
+    /// From one look around to the next.
+    pub cycle: SimDuration,
 }
 
 /// What comes after a round.
@@ -138,6 +142,7 @@ impl PreCopy {
             round: 0,
             round_start: SimTime::ZERO,
             clean_since: SimTime::ZERO,
+            look: None,
             dirty: 0.0,
             skipped: 0.0,
             sent: 0.0,
@@ -236,13 +241,18 @@ impl PreCopy {
     }
 
     /// Bytes of the pages that are left to post-copy.
-    pub fn postponed_bytes(&mut self) -> f64 {
+    pub fn postponed(&self) -> f64 {
+        self.postponed.unwrap_or(0.0) * self.plain
+    }
+
+    /// Sends the pages that are left to post-copy; their bytes.
+    pub fn send_postponed(&mut self) -> f64 {
         let pages = self.postponed.unwrap_or(0.0);
         if pages > 0.0 {
             self.round += 1;
             self.total_sent += pages;
         }
-        pages * self.plain
+        self.postponed()
     }
 
     /// When the round that was sent at `now`, and will have arrived at
@@ -299,9 +309,12 @@ impl PreCopy {
 
     fn goal(&self) -> Goal {
         match &self.rule {
-            StopRule::Qemu(qemu) => Goal::Lead {
-                left: qemu.downtime_limit,
-                at_least: QEMU_MAX_WAIT,
+            StopRule::Qemu(qemu) => match self.look {
+                Some(wait) => Goal::Time(wait),
+                None => Goal::Lead {
+                    left: qemu.downtime_limit,
+                    at_least: QEMU_MAX_WAIT,
+                },
             },
             _ => Goal::Drained,
         }
@@ -367,7 +380,11 @@ impl PreCopy {
         let pending = self.merge(new, waiting);
         // What waits is in the connection already; only the rest is added.
         let added = pending - waiting;
-        if qemu_stops(pending * PAGE as f64, sight.rate, limit) {
+        let (target, wait) = self.last_look(now, sight, pending * PAGE as f64, limit);
+        let within = pending * PAGE as f64;
+        let timed = self.look.take().is_some();
+        let stops = qemu_stops(within, sight.rate, limit) && (timed || within <= target);
+        if stops {
             // The last round sends what is added; nothing is dirtied any more.
             self.remaining = added;
             self.page = self.mean_page(&per_class, since, now);
@@ -378,7 +395,32 @@ impl PreCopy {
             return Step::SwitchOver;
         }
         self.page = self.mean_page(&per_class, since, now);
+        self.look = wait;
         self.send(now, added, 0.0)
+    }
+
+    /// What the last look finds in the mean, and when that is left after a reading
+    /// that left `pending` bytes; no time where that is more than a cycle away.
+    ///
+    /// Looks are a cycle apart and nobody knows where the first one fell, so the last
+    /// one finds anything between the limit and a cycle's work below it.
+    fn last_look(
+        &self,
+        now: SimTime,
+        sight: Sight,
+        pending: f64,
+        limit: SimDuration,
+    ) -> (f64, Option<SimDuration>) {
+        let cycle = sight.cycle;
+        let speed = self.guest_speed();
+        let dirtied: f64 = (0..self.model.classes())
+            .map(|class| self.model.dirtied(class, now, now + cycle, speed))
+            .sum();
+        let work = sight.rate * cycle.as_secs_f64() - dirtied * self.page;
+        let target = sight.rate * limit.as_secs_f64() - work.max(0.0) / 2.0;
+        let above = pending - target;
+        let near = work > 0.0 && (0.0..=1.5 * work).contains(&above);
+        (target, near.then(|| cycle.mul_f64(above / work)))
     }
 
     /// Mean bytes of the pages of a reading.

@@ -296,12 +296,26 @@ impl Connection {
 
     /// Time in which the path takes the part of the send buffer that its program
     /// fills in one burst; nothing where the program is what holds it back.
-    fn cycle(&self) -> SimDuration {
+    pub(super) fn cycle(&self) -> SimDuration {
         let Some(window) = self.window.as_ref().filter(|_| self.rate < self.max_rate) else {
             return SimDuration::ZERO;
         };
         let room = self.route.memory.room(window.widest()) * window.count();
         self.time_to_send(buffer::WOKEN * room.min(self.send_buffer))
+    }
+
+    /// From a question of the receiver until an answer arrives. The program is woken
+    /// when a third of its buffer is free, and writes the answer first: the rest of
+    /// the buffer, or of what it has `left`, goes before. Bytes that are under way
+    /// are part of the buffer until they are acknowledged, so this is the round trip.
+    pub(super) fn answer(&self, left: f64) -> SimDuration {
+        let round_trip = SimDuration::from_secs_f64(self.base_rtt);
+        let Some(window) = &self.window else {
+            return round_trip;
+        };
+        let room = self.route.memory.room(window.widest()) * window.count();
+        let held = Memory::held(room.min(self.send_buffer), 0.0).min(left);
+        round_trip.max(self.time_to_send(held))
     }
 
     /// Takes back what the program has not written yet.
@@ -516,6 +530,11 @@ impl Connection {
         match self.goal {
             Goal::Silent => None,
             Goal::Drained => Some(now + self.time_to_send(self.unsent())),
+            Goal::Time(span) => {
+                let served = now - self.goal_since;
+                let all = self.time_to_send(self.unwritten());
+                Some(now + span.saturating_sub(served).min(all))
+            }
             Goal::Lead { left, at_least } => {
                 let all = self.time_to_send(self.unwritten());
                 let served = now - self.goal_since;

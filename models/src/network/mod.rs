@@ -56,6 +56,8 @@ pub enum Goal {
         /// Least time of sending.
         at_least: SimDuration,
     },
+    /// After so much time of sending, or when everything is written.
+    Time(SimDuration),
     /// Never.
     Silent,
 }
@@ -284,6 +286,18 @@ impl Network {
     /// is in its kernel or under way.
     pub fn unwritten(&self, id: usize) -> f64 {
         self.connections[id].unwritten()
+    }
+
+    /// How often a program that writes as fast as it may looks around: once in each
+    /// cycle of filling and draining its send buffer.
+    pub fn cycle(&self, id: usize) -> SimDuration {
+        self.connections[id].cycle()
+    }
+
+    /// From a question of the receiver until an answer arrives behind all that the
+    /// sender's kernel holds for a program with `left` bytes more to write.
+    pub fn answer(&self, id: usize, left: f64) -> SimDuration {
+        self.connections[id].answer(left)
     }
 
     /// Takes back what the program has not written yet, and says how much it was.
