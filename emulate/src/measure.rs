@@ -318,8 +318,9 @@ fn background_of(short: (f64, f64), long: (f64, f64)) -> Option<Background> {
     if short.1 <= 0.0 || long.1 <= 0.0 || long.0 <= short.0 {
         return None;
     }
-    // Writes a second to one page: the larger, the sooner all pages are dirty.
-    let (mut low, mut high) = (1e-4, 10.0 / short.0);
+    // Writes a second to one page: the larger, the sooner all pages are dirty. Where
+    // they are at the shorter time already, they are taken to be so just then.
+    let (mut low, mut high) = (1e-4, 3.0 / short.0);
     for _ in 0..60 {
         let middle = f64::midpoint(low, high);
         if share(middle, long.0) / share(middle, short.0) > ratio {

@@ -1166,14 +1166,17 @@ proptest! {
         let encoded = run(&text(&format!("{{ qemu.xbzrle.cache = \"{}B\" }}", 1_u64 << cache)));
         prop_assume!(plain.error.is_none());
         let (less, more) = (value(&encoded, Measure::BytesSent), value(&plain, Measure::BytesSent));
-        prop_assert!(less <= more * 1.01 + 2.0, "{less} bytes with XBZRLE, {more} without");
+        // The rounds fall otherwise, and one may be sent more: 50 ms at least.
+        let round = 0.05 * path.rate as f64 / 8.0;
+        prop_assert!(less <= more * 1.01 + round + 2.0, "{less} bytes with XBZRLE, {more} without");
     }
 
     // Post-copy moves the state as soon as memory was sent once; all that pre-copy
     // adds to the downtime is what it still has to send. The page after page that
-    // such a guest writes are a few ranges to forget: less than a millisecond.
+    // such a guest writes are a few ranges to forget: less than a millisecond. Two
+    // pages that the target loads devices from come behind the source's send buffer.
     #[test]
-    fn post_copy_stops_no_longer_than_pre_copy_and_ends(
+    fn post_copy_stops_no_longer_than_pre_copy_and_two_pages_and_ends(
         path in clean_path(), guest in guest(), transport in steady_transport(),
     ) {
         prop_assume!(!guest.rest.contains("zipf") && !guest.rest.contains("trace"));
@@ -1190,12 +1193,15 @@ proptest! {
         // Memory goes once, and what was written to in the meantime once more.
         let pages = value(&post, Measure::PagesSent);
         prop_assert!((guest.pages as f64 - 1.0..=2.0 * guest.pages as f64 + 1.0).contains(&pages), "{pages}");
-        let sent = inspect(&text("post-copy", "23h"), |world| {
-            world.network().sent(world.migrations()[0].connection())
+        let (sent, answer) = inspect(&text("post-copy", "23h"), |world| {
+            let connection = world.migrations()[0].connection();
+            let network = world.network();
+            (network.sent(connection), network.answer(connection, f64::INFINITY))
         });
         prop_assert!(close(sent, value(&post, Measure::BytesSent), 1e-6), "{sent}");
         if pre.error.is_none() {
-            prop_assert!(down(&post) <= down(&pre) + 1.0, "{} ms, pre-copy {} ms", down(&post), down(&pre));
+            let allowed = down(&pre) + 2.0 * answer.as_millis_f64() + 1.0;
+            prop_assert!(down(&post) <= allowed, "{} ms, pre-copy {} ms", down(&post), down(&pre));
         }
     }
 }

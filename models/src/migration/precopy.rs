@@ -380,47 +380,50 @@ impl PreCopy {
         let pending = self.merge(new, waiting);
         // What waits is in the connection already; only the rest is added.
         let added = pending - waiting;
-        let (target, wait) = self.last_look(now, sight, pending * PAGE as f64, limit);
-        let within = pending * PAGE as f64;
+        let page = self.mean_page(&per_class, since, now);
         let timed = self.look.take().is_some();
-        let stops = qemu_stops(within, sight.rate, limit) && (timed || within <= target);
-        if stops {
+        let wait = self.last_look(now, sight, (pending, page), limit);
+        if qemu_stops(pending * PAGE as f64, sight.rate, limit) && (timed || wait.is_none()) {
             // The last round sends what is added; nothing is dirtied any more.
             self.remaining = added;
-            self.page = self.mean_page(&per_class, since, now);
+            self.page = page;
             return Step::Suspend;
         }
         if self.post_copy {
             self.postponed = Some(pending);
             return Step::SwitchOver;
         }
-        self.page = self.mean_page(&per_class, since, now);
+        self.page = page;
         self.look = wait;
         self.send(now, added, 0.0)
     }
 
-    /// What the last look finds in the mean, and when that is left after a reading
-    /// that left `pending` bytes; no time where that is more than a cycle away.
+    /// When QEMU looks for the last time, after a reading that left so many pages of
+    /// so many bytes; `None` where that is now or more than a cycle away.
     ///
-    /// Looks are a cycle apart and nobody knows where the first one fell, so the last
-    /// one finds anything between the limit and a cycle's work below it.
+    /// Looks are a cycle of the send buffer apart and nobody knows where the first one
+    /// fell, so the last one finds anything between the limit and a cycle's work below
+    /// it: this is when the mean of these is left.
     fn last_look(
         &self,
         now: SimTime,
         sight: Sight,
-        pending: f64,
+        (pending, page): (f64, f64),
         limit: SimDuration,
-    ) -> (f64, Option<SimDuration>) {
+    ) -> Option<SimDuration> {
         let cycle = sight.cycle;
+        let sent = sight.rate * cycle.as_secs_f64() / page;
         let speed = self.guest_speed();
         let dirtied: f64 = (0..self.model.classes())
             .map(|class| self.model.dirtied(class, now, now + cycle, speed))
             .sum();
-        let work = sight.rate * cycle.as_secs_f64() - dirtied * self.page;
-        let target = sight.rate * limit.as_secs_f64() - work.max(0.0) / 2.0;
-        let above = pending - target;
-        let near = work > 0.0 && (0.0..=1.5 * work).contains(&above);
-        (target, near.then(|| cycle.mul_f64(above / work)))
+        let work = sent - dirtied;
+        if work <= 0.0 || sent > pending {
+            return None;
+        }
+        let mean = sight.rate * limit.as_secs_f64() / PAGE as f64 - work / 2.0;
+        let above = (pending - mean) / work;
+        (0.25..=1.5).contains(&above).then(|| cycle.mul_f64(above))
     }
 
     /// Mean bytes of the pages of a reading.
