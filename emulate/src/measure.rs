@@ -277,6 +277,7 @@ pub fn profile(outputs: &Outputs) -> Profile {
         decrypt: rate("decrypt"),
         compress: rate("compress"),
         decompress: rate("decompress"),
+        bitmap_sync: save["sync_ns"].as_f64().map(|ns| span(ns * 1e-9)),
         compressed: last(outputs, "packed")["bytes"]
             .as_f64()
             .map(|bytes| (bytes / image).min(1.0)),

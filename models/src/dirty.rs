@@ -132,6 +132,16 @@ impl DirtyModel {
         saturate(writes * speed, pages, self.pattern_of(class))
     }
 
+    /// Pages of a class of this size that are in one of two sets: two that were
+    /// written in turn have nothing in common before the class is full.
+    pub fn union(&self, class: usize, a: Pages, b: Pages, size: Pages) -> Pages {
+        let common = match self.pattern_of(class) {
+            Pattern::Random if size > 0.0 => a * b / size,
+            _ => 0.0,
+        };
+        (a + b - common).min(size.max(a))
+    }
+
     fn pattern_of(&self, class: usize) -> Pattern {
         if self.background == Some(class) {
             Pattern::Random

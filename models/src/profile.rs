@@ -44,6 +44,9 @@ pub struct Profile {
     /// Scan of guest memory that turns out to be all zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zero_scan: Option<ByteRate>,
+    /// Reading of a guest's dirty bitmap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bitmap_sync: Option<Span>,
     /// Size of the compressed image divided by that of the image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compressed: Option<f64>,
@@ -153,6 +156,7 @@ impl Profile {
             }
         }
         let spans = [
+            ("bitmap_sync", self.bitmap_sync),
             ("suspend", self.suspend),
             ("resume", self.resume),
             ("shutdown", self.shutdown),
@@ -208,6 +212,7 @@ impl Profile {
             replace(&mut host.compress, self.compress);
             replace(&mut host.decompress, self.decompress);
             replace(&mut host.zero_scan, self.zero_scan);
+            replace(&mut host.bitmap_sync, self.bitmap_sync.map(Span::get));
         }
         for vm in &mut scenario.vms {
             self.apply_to_vm(vm)?;

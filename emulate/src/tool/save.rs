@@ -49,13 +49,14 @@ pub(super) fn run(args: &Args) -> Result<()> {
         &json!({ "uri": format!("exec:wc -c > '{count}'") }),
     )?;
     let deadline = Instant::now() + LIMIT;
-    let (mut setup, mut active, mut stop, mut completed) = (0, 0, 0, 0);
+    let (mut setup, mut active, mut stop, mut read, mut completed) = (0, 0, 0, 0, 0);
     while completed == 0 {
         let Some(event) = qmp.event(deadline)? else {
             bail!("the guest was not saved in time");
         };
         let instant = match (event.name.as_str(), event.data["status"].as_str()) {
             ("STOP", _) if stop == 0 => &mut stop,
+            ("MIGRATION_PASS", _) if stop > 0 => &mut read,
             ("MIGRATION", Some("setup")) => &mut setup,
             ("MIGRATION", Some("active")) => &mut active,
             ("MIGRATION", Some("completed")) => &mut completed,
@@ -78,6 +79,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         "device_state_bytes": bytes.saturating_sub(memory),
         "setup_ns": active - setup,
         "running_ns": stop.saturating_sub(active),
+        "sync_ns": (stop > 0).then(|| read.saturating_sub(stop)),
         "pages": info["ram"]["normal"],
         "qemu": info,
     }))?;

@@ -172,9 +172,9 @@ impl Migration {
                 .background
                 .into_iter()
                 .fold(work, DirtyModel::with_background);
-            let zero_scan = scenario.hosts[vm.host].zero_scan;
+            let host = &scenario.hosts[vm.host];
             let post_copy = order.method == Method::PostCopy;
-            PreCopy::new(rule, model, &vm, zero_scan, speed, post_copy)
+            PreCopy::new(rule, model, &vm, host, speed, post_copy)
         });
         // The channels are opened when the main connection stands.
         let rtt = network.route(connection).rtt();

@@ -32,7 +32,7 @@ use crate::migration::stop_rule::{Throttle, qemu_stops, xen40_stops, xen46_stops
 use crate::migration::wire::{self, Cache, PAGE_HEADER};
 use crate::network::Goal;
 use crate::record::Measure;
-use crate::scenario::{Qemu, StopRule, Vm};
+use crate::scenario::{Host, Qemu, StopRule, Vm};
 use crate::units::ByteRate;
 
 /// Bisections of the number of skipped pages: to a millionth of the round.
@@ -49,6 +49,8 @@ pub struct PreCopy {
     pages: f64,
     zero: f64,
     zero_scan: ByteRate,
+    /// Reading of the dirty bitmap.
+    sync: SimDuration,
     /// Scale of the guest's writes.
     speed: f64,
     throttle: Option<Throttle>,
@@ -69,6 +71,8 @@ pub struct PreCopy {
     /// Zero pages sent as a header and a byte.
     duplicates: f64,
     total_bytes: f64,
+    /// Of the pages that wait, the share of each class.
+    shares: Vec<f64>,
     /// What the last reading left to send: pages, with SimGrid bytes.
     remaining: f64,
     /// Bytes of a plain page, and the mean of those that are being sent.
@@ -117,7 +121,7 @@ impl PreCopy {
         rule: &StopRule,
         model: DirtyModel,
         vm: &Vm,
-        zero_scan: ByteRate,
+        host: &Host,
         speed: f64,
         post_copy: bool,
     ) -> Self {
@@ -136,7 +140,8 @@ impl PreCopy {
             model,
             pages: vm.memory.as_f64() / PAGE as f64,
             zero: qemu.map_or(0.0, |_| vm.zero),
-            zero_scan,
+            zero_scan: host.zero_scan,
+            sync: host.bitmap_sync,
             speed,
             throttle: None,
             round: 0,
@@ -151,6 +156,7 @@ impl PreCopy {
             total_skipped: 0.0,
             duplicates: 0.0,
             total_bytes: 0.0,
+            shares: Vec::new(),
             remaining: 0.0,
             plain,
             page: plain,
@@ -263,8 +269,10 @@ impl PreCopy {
             // One thread scans and sends; while it waits for the network it scans on.
             StopRule::Qemu(_) if self.round == 1 => {
                 let scanned = self.pages * self.zero * PAGE as f64 / self.zero_scan.as_f64();
-                now.max(self.round_start + SimDuration::from_secs_f64(scanned))
+                now.max(self.round_start + SimDuration::from_secs_f64(scanned)) + self.sync
             }
+            // The network goes on with what its kernel holds.
+            StopRule::Qemu(_) => now + self.sync,
             _ => now,
         }
     }
@@ -377,7 +385,7 @@ impl PreCopy {
             throttle.on_sync(now, new * PAGE as f64, self.total_bytes - sight.left);
         }
         let waiting = sight.left / self.page;
-        let pending = self.merge(new, waiting);
+        let pending = self.join(waiting, &per_class, (since, now));
         // What waits is in the connection already; only the rest is added.
         let added = pending - waiting;
         let page = self.mean_page(&per_class, since, now);
@@ -437,6 +445,24 @@ impl PreCopy {
         let found = xbzrle.cache.look_up(dirty, &pages);
         let encoded = xbzrle.encoded.unwrap_or(self.plain);
         found * encoded + (1.0 - found) * self.plain
+    }
+
+    /// Pages that wait or were dirtied, class by class: those that are written at
+    /// random may be both. What waits is mixed as the last reading was.
+    fn join(&mut self, waiting: f64, dirty: &[f64], (from, to): (SimTime, SimTime)) -> f64 {
+        let mut pending = waiting;
+        let mut joined = Vec::with_capacity(dirty.len());
+        for (class, &new) in dirty.iter().enumerate() {
+            let size = self.model.pages_of(class, from, to);
+            let share = self.shares.get(class).copied();
+            let old = waiting * share.unwrap_or(size / self.pages);
+            let both = self.model.union(class, old, new, size);
+            pending += both - old;
+            joined.push(both);
+        }
+        let share = |pages: &f64| if pending > 0.0 { pages / pending } else { 0.0 };
+        self.shares = joined.iter().map(share).collect();
+        pending
     }
 
     /// Pages that are in one of two sets of these sizes, spread at random.

@@ -343,6 +343,7 @@ impl Builder<'_, '_, '_> {
             compress: host.compress,
             decompress: host.decompress,
             zero_scan: host.zero_scan,
+            bitmap_sync: SimDuration::ZERO,
         }
     }
 

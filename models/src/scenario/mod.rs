@@ -184,6 +184,8 @@ pub struct Host {
     pub decompress: ByteRate,
     /// Scan of memory that is all zero.
     pub zero_scan: ByteRate,
+    /// Reading of a guest's dirty bitmap; only a profile knows.
+    pub bitmap_sync: SimDuration,
 }
 
 /// A virtual machine.
