@@ -22,10 +22,11 @@ use crate::guest::machine::{Accelerator, Machine, qemu_arguments};
 use crate::guest::modules::{self, Kernel};
 
 /// What the lab is made of; their dependencies come along.
-const PACKAGES: [&str; 21] = [
+const PACKAGES: [&str; 22] = [
     "busybox-static",
     "charon-systemd",
     "conntrack",
+    "diffutils",
     "ethtool",
     "gzip",
     "iperf3",
